@@ -1,0 +1,28 @@
+"""The app's configuration, and its one receiver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+
+
+class AlertsConfig(AppConfig):
+    """What is wrong."""
+
+    name = "alerts"
+    verbose_name = "Alerts"
+
+    def ready(self) -> None:
+        """Let alerts follow from the facts, in the transaction that wrote them."""
+        from storepoints.signals import facts_recorded  # noqa: PLC0415
+
+        facts_recorded.connect(_follow_facts, dispatch_uid="alerts.follow_facts")
+
+
+def _follow_facts(sender: object, **facts: Any) -> None:
+    from alerts.services import reconcile_alerts  # noqa: PLC0415
+
+    reconcile_alerts(
+        store_points=facts["store_points"], servers=facts["servers"], now=facts["now"]
+    )

@@ -1,0 +1,81 @@
+"""The audit log: every verb that writes says who did it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Model
+
+from console.kit.models import AuditEntry
+
+#: The address that the request in hand came from; a middleware keeps it. It is a
+#: context variable because services know people, not requests.
+address: ContextVar[str | None] = ContextVar("audit_address", default=None)
+
+#: What stands for "who" when nobody was signed in: a command, a task, the console.
+CONSOLE = "console"
+
+Actor = AbstractBaseUser | AnonymousUser | None
+
+
+def _entry(
+    actor: Actor,
+    verb: str,
+    subject: Model | None,
+    now: datetime,
+    note: str,
+    data: Mapping[str, Any] | None,
+) -> AuditEntry:
+    person = actor if isinstance(actor, AbstractBaseUser) else None
+    return AuditEntry(
+        at=now,
+        actor_id=person.pk if person else None,
+        actor_name=person.get_username() if person else CONSOLE,
+        verb=verb,
+        object_kind=subject._meta.model_name or "" if subject is not None else "",
+        object_id=str(subject.pk) if subject is not None else "",
+        object_name=str(subject)[:255] if subject is not None else "",
+        note=note,
+        data=dict(data or {}),
+        address=address.get(),
+    )
+
+
+def record(
+    *,
+    actor: Actor,
+    verb: str,
+    subject: Model | None,
+    now: datetime,
+    note: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> AuditEntry:
+    """Write one audit entry; call it in the transaction of what it records.
+
+    ``actor`` is a user, or None for the console itself; ``verb`` is dotted
+    ("alert.acknowledge"); ``subject`` is the row it was done to, or None; ``data``
+    is anything that JSON can hold (dates and decimals too).
+    """
+    entry = _entry(actor, verb, subject, now, note, data)
+    entry.save(force_insert=True)
+    return entry
+
+
+def record_many(
+    *,
+    actor: Actor,
+    verb: str,
+    subjects: Iterable[Model],
+    now: datetime,
+    note: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> int:
+    """Write one audit entry for each subject in few statements; return how many."""
+    entries = [_entry(actor, verb, subject, now, note, data) for subject in subjects]
+    AuditEntry.objects.bulk_create(entries, batch_size=500)
+    return len(entries)

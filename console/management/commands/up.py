@@ -1,0 +1,108 @@
+"""`manage.py up`: the whole console in one process tree."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+
+from console import env, startup
+from console.kit import clock
+
+
+class Command(BaseCommand):
+    """Prepare the data directory and the database, then run every process."""
+
+    help = (
+        "Start the whole console on this machine: the embedded broker (unless"
+        " CONSOLE_BROKER_URL is set), web, worker, beat, this machine's agent and the"
+        " watch that prints what happens. The first start makes the database, enrols this"
+        " machine as the master server and prints a one-time link to create the first"
+        " administrator. A process that ends is started again. Ctrl-C stops everything;"
+        " starting again goes on where it was."
+    )
+    # `migrate` runs inside; checking before it would only say that it has not run.
+    requires_migrations_checks = False
+
+    def create_parser(self, prog_name: str, subcommand: str, **more: Any) -> CommandParser:
+        """Return the parser, with the environment described below the options."""
+        more["epilog"] = "docs/configuration.md lists the environment variables."
+        return super().create_parser(prog_name, subcommand, **more)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add --listen."""
+        parser.add_argument(
+            "--listen",
+            metavar="HOST:PORT",
+            type=_listen,
+            help=f"where web listens, instead of CONSOLE_LISTEN (now {settings.LISTEN})",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Prepare, then become the supervisor."""
+        environment = self._read_environment(options["listen"])
+        try:
+            lock = startup.lock_data_dir(environment.data_dir)
+            startup.check_port_is_free(environment.listen)
+            startup.migrate(self._say)
+            link = startup.prepare_first_start(clock.now())
+        except startup.CannotStart as error:
+            raise CommandError(str(error), returncode=1) from error
+        connections.close_all()
+        _become_supervisor(lock, _welcome(environment.public_url, link))
+
+    def _read_environment(self, listen: env.Listen | None) -> env.Environment:
+        """Return the environment, with --listen in it for this and all processes."""
+        if listen is None:
+            return settings.ENVIRONMENT  # type: ignore[no-any-return]
+        os.environ[env.LISTEN.name] = str(listen)
+        os.environ.pop(f"{env.LISTEN.name}_FILE", None)
+        environment = env.read()
+        settings.LISTEN = environment.listen
+        settings.PUBLIC_URL = environment.public_url
+        return environment
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(f"{time.strftime('%H:%M:%S')} {line}")
+        self.stdout.flush()
+
+
+def _listen(value: str) -> env.Listen:
+    try:
+        return env.parse_listen(value)
+    except env.Unparsable as error:
+        raise argparse.ArgumentTypeError(f"{value!r}: expected {error}") from None
+
+
+def _welcome(public_url: str, link: str | None) -> str:
+    lines = ["", f"  The console is at {public_url}/", "  Ctrl-C stops it."]
+    if link:
+        lines += ["", "  Create the first administrator (the link works once):"]
+        lines += [f"  {link}"]
+    return "\n".join([*lines, ""])
+
+
+def _become_supervisor(lock: int, text: str) -> None:
+    """Replace this process by console.tree, which keeps the lock and prints the text.
+
+    The process id stays, and Django's memory goes. The text travels through a pipe and
+    not an argument, because it holds the one-time link.
+    """
+    reader, writer = os.pipe()
+    os.write(writer, text.encode())
+    os.close(writer)
+    os.set_inheritable(lock, True)
+    os.set_inheritable(reader, True)
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(env.REPOSITORY), path]))
+    arguments = [sys.executable, "-P", "-m", "console.tree"]
+    arguments += ["--lock-fd", str(lock), "--text-fd", str(reader)]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, arguments)

@@ -1,0 +1,90 @@
+"""`manage.py write_configuration_docs`: docs/configuration.md from the declarations."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from console import env
+
+PATH = env.REPOSITORY / "docs" / "configuration.md"
+
+HEAD = """\
+# Configuration
+
+<!-- Written by `manage.py write_configuration_docs` from console/env.py. Edit there. -->
+
+The console is configured by environment variables, and none of them has to be set. Any of
+them can also be given as NAME_FILE, the path of a file that holds the value, as containers
+and systemd credentials do it: `CONSOLE_SECRET_KEY_FILE=/run/secrets/key`. An empty one
+counts as unset.
+
+A wrong value, and a `CONSOLE_` name that does not exist, stop every command with exit code
+2 and a line that names the variable, its value (never a secret) and what was expected.
+`manage.py doctor` shows what is in force.
+"""
+
+TAIL = """\
+## Behind a proxy
+
+gunicorn speaks plain HTTP. For TLS put a proxy in front, let it set `X-Forwarded-Proto` and
+keep `Host`, and set `CONSOLE_PUBLIC_URL=https://console.example.com`. Cookies are then sent
+over TLS only and browsers are told to use nothing else (HSTS, one year). The proxy should
+redirect HTTP to HTTPS, and be the only one that reaches the address of `CONSOLE_LISTEN`.
+
+## One machine or many
+
+With nothing set, the console keeps everything on one machine: SQLite, and an embedded
+Valkey that only this user's processes can reach. For a fleet set `CONSOLE_DATABASE_URL` to a
+PostgreSQL database and `CONSOLE_BROKER_URL` to a Redis or Valkey server that the agents
+reach too; it is the same code.
+"""
+
+
+class Command(BaseCommand):
+    """Write docs/configuration.md, or check that it is up to date."""
+
+    help = "Write docs/configuration.md from the variables declared in console/env.py."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add --check."""
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="write nothing; exit with 1 when the file is not up to date",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Write or compare."""
+        text = render()
+        if not options["check"]:
+            PATH.write_text(text)
+            self.stdout.write(f"{PATH.relative_to(env.REPOSITORY)} written")
+        elif not PATH.exists() or PATH.read_text() != text:
+            raise CommandError(
+                "docs/configuration.md is not up to date; run"
+                " manage.py write_configuration_docs"
+            )
+
+
+def render() -> str:
+    """Return the text of docs/configuration.md."""
+    sections = [
+        f"## `{variable.name}`\n\n{_wrap(variable.help)}\n\n"
+        f"{_wrap(f'Default: {variable.default}.')}\n"
+        for variable in env.VARIABLES
+    ]
+    elsewhere = "\n".join(
+        f"- `{name}`: {text}." for name, text in env.READ_ELSEWHERE.items()
+    )
+    other = f"## Read by single commands\n\n{elsewhere}\n"
+    return "\n".join([HEAD, *sections, other, TAIL])
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(
+        text, width=92, break_long_words=False, break_on_hyphens=False
+    )

@@ -1,0 +1,376 @@
+"""The Django settings. What an administrator may change is declared in `console.env`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from celery.schedules import crontab
+from csp.constants import NONE, SELF
+
+from console import __version__, env
+
+# --- The environment -------------------------------------------------------------------
+
+ENVIRONMENT = env.read()
+
+BASE_DIR = env.REPOSITORY
+VERSION = __version__
+DATA_DIR: Path = ENVIRONMENT.data_dir
+LISTEN = ENVIRONMENT.listen
+PUBLIC_URL = ENVIRONMENT.public_url
+AGENT_FILE: Path = ENVIRONMENT.agent_file
+BROKER_URL = ENVIRONMENT.broker_url
+IS_BROKER_EMBEDDED = ENVIRONMENT.is_broker_embedded
+BROKER_SOCKET: Path = ENVIRONMENT.broker_socket
+
+SECRET_KEY = ENVIRONMENT.secret_key
+DEBUG = ENVIRONMENT.is_debug
+ALLOWED_HOSTS = list(ENVIRONMENT.allowed_hosts)
+TIME_ZONE = ENVIRONMENT.time_zone
+
+# --- The apps --------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "console",
+    "console.kit",
+    "console.accounts",
+    "storepoints",
+    "alerts",
+    "notifications",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "crispy_forms",
+    "crispy_bootstrap5",
+    "django_include_bootstrap",
+    "django_htmx",
+    "lucide",
+    "django_filters",
+    "csp",
+    "allauth",
+    "allauth.account",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "console.accounts.middleware.TimeZoneMiddleware",
+]
+
+ROOT_URLCONF = "console.urls"
+WSGI_APPLICATION = "console.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+CRISPY_ALLOWED_TEMPLATE_PACKS = "bootstrap5"
+CRISPY_TEMPLATE_PACK = "bootstrap5"
+
+# --- The database ----------------------------------------------------------------------
+
+
+def _database() -> dict[str, Any]:
+    """Return Django's description of the database that CONSOLE_DATABASE_URL names."""
+    database: dict[str, Any] = dict(
+        dj_database_url.parse(
+            ENVIRONMENT.database_url, conn_max_age=600, conn_health_checks=True
+        )
+    )
+    if database["ENGINE"] == "django.db.backends.sqlite3":
+        database["OPTIONS"] = {
+            # A transaction that reads first and writes later cannot wait for the lock
+            # in SQLite's deferred mode; it fails at once. Immediate ones queue up.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": (
+                "PRAGMA journal_mode=WAL;"
+                "PRAGMA synchronous=NORMAL;"
+                "PRAGMA foreign_keys=ON;"
+                "PRAGMA journal_size_limit=67108864;"
+            ),
+        }
+    return database
+
+
+DATABASES = {"default": _database()}
+
+# In the database and not in the broker, so that rate limits hold across processes and
+# signing in works while the broker is away.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "console_cache",
+    }
+}
+
+# --- Sign-in ---------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "console.accounts.backends.RoleBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "/sign-in/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/sign-in/"
+
+# Accounts are made by administrators, so nobody signs up and no address is verified.
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = "username"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_ADAPTER = "console.accounts.adapter.AccountAdapter"
+
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_COOKIE_NAME = "console_session"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_NAME = "console_csrf"
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "console.views.errors.csrf_failure"
+
+# --- Security --------------------------------------------------------------------------
+
+IS_HTTPS = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = IS_HTTPS
+CSRF_COOKIE_SECURE = IS_HTTPS
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+if IS_HTTPS:
+    # TLS ends at a proxy: gunicorn itself never speaks it. See docs/configuration.md.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds())
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],  # Bootstrap's own icons are data: images
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    },
+}
+
+SILENCED_SYSTEM_CHECKS = [
+    # Redirecting to HTTPS is the proxy's part: it alone knows whether there is TLS, and
+    # on 127.0.0.1 there is none.
+    "security.W008",
+    # The next two speak about every sub-domain of a domain that is not ours to decide.
+    "security.W005",
+    "security.W021",
+]
+if not IS_HTTPS:
+    # Without TLS a "secure" cookie or HSTS would lock everybody out. `doctor` warns when
+    # the console is reachable from other machines in this way.
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W012", "security.W016"]
+
+# --- Language and time -----------------------------------------------------------------
+
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+USE_TZ = True
+
+# --- Static files ----------------------------------------------------------------------
+
+
+def _static_version() -> str:
+    """Return a short hash that changes when any static file does.
+
+    It is part of STATIC_URL, so that files may be cached for ever, also those that an ES
+    module or a style sheet refers to by a relative path, and nothing has to be collected
+    or rewritten before the first start (docs/decisions). Our own files go in by content,
+    because times differ between two checkouts; the packages' by their versions.
+    """
+    digest = hashlib.sha256()
+    for package in ("django-include-bootstrap", "django-htmx", "lucide"):
+        digest.update(f"{package}={metadata.version(package)}\n".encode())
+    for path in _own_static_files():
+        digest.update(f"{path.relative_to(BASE_DIR)}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _own_static_files() -> Iterator[Path]:
+    yield from sorted(
+        path for path in (BASE_DIR / "static").rglob("*") if path.is_file()
+    )
+
+
+STATIC_VERSION = _static_version()
+STATIC_URL = f"/static/{STATIC_VERSION}/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage",
+    },
+}
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_ALLOW_ALL_ORIGINS = False
+
+
+def WHITENOISE_IMMUTABLE_FILE_TEST(path: str, url: str) -> bool:  # noqa: N802
+    """Say that every static file may be cached for ever: the URL has its version."""
+    return not DEBUG
+
+
+# --- Celery ----------------------------------------------------------------------------
+
+CELERY_BROKER_URL = BROKER_URL
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "console"
+#: The queues that the console's own workers read; the agents read server.<guid>.
+CONSUMED_QUEUES = ("console", "reports", "notifications")
+CELERY_TASK_ROUTES = {
+    "storepoints.record_report": {"queue": "reports"},
+    "notifications.*": {"queue": "notifications"},
+}
+# A task is acknowledged when it is done: a worker that is killed loses none. Each one is
+# written so that doing it twice changes nothing.
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_PUBLISH_RETRY = True
+# Publishing happens in requests and in beat: fail within a second or two, because what a
+# lost message would have done the next sweep does.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {
+    "max_retries": 2,
+    "interval_start": 0.1,
+    "interval_step": 0.2,
+    "interval_max": 0.5,
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CONNECTION_TIMEOUT = 4
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Unacknowledged messages of a killed worker come back after this many seconds.
+    "visibility_timeout": 120,
+    "socket_keepalive": True,
+    "socket_connect_timeout": 4,
+    "socket_timeout": 10,
+    "health_check_interval": 10,
+    "retry_on_timeout": True,
+}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_REDIRECT_STDOUTS = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_BEAT_MAX_LOOP_INTERVAL = 2
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    "storepoints.tick": {
+        "task": "storepoints.tick",
+        "schedule": 2.0,
+        "options": {"expires": 4},
+    },
+    "alerts.sweep": {
+        "task": "alerts.sweep",
+        "schedule": 5.0,
+        "options": {"expires": 10},
+    },
+    "notifications.sweep": {
+        "task": "notifications.sweep",
+        "schedule": 5.0,
+        "options": {"expires": 10},
+    },
+    "storepoints.housekeeping": {
+        "task": "storepoints.housekeeping",
+        "schedule": crontab(hour="3", minute="17"),
+        "options": {"expires": 3600},
+    },
+}
+
+# --- Logging ---------------------------------------------------------------------------
+
+
+def _process_name() -> str:
+    """Return the name under which `up` started this process, or the command's."""
+    name = os.environ.get("CONSOLE_PROCESS", "")
+    if not name:
+        name = sys.argv[1] if len(sys.argv) > 1 else Path(sys.argv[0]).name
+    return re.sub(r"[^\w-]", "", name)[:20] or "console"
+
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "format": f"%(asctime)s {_process_name()} %(levelname)s %(name)s:"
+            " %(message)s",
+            "datefmt": "%H:%M:%S",
+        },
+    },
+    "filters": {"broker_away": {"()": "console.logs.BrokerAwayFilter"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "celery": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["broker_away"],
+        },
+    },
+    "root": {"handlers": ["stderr"], "level": ENVIRONMENT.log_level},
+    "loggers": {
+        "celery": {"handlers": ["celery"], "propagate": False},
+        "kombu": {"handlers": ["celery"], "propagate": False},
+        # A wrong host name or a stale form is somebody else's mistake, said to them.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "django.request": {"level": "ERROR"},
+    },
+}

@@ -1,0 +1,43 @@
+"""The shell around a page: read when base.html is drawn, and not for parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django import template
+from django.conf import settings
+from django.template import Context
+
+from console.accounts.models import User
+from console.kit import clock
+from console.views import banners, freshness, navigation
+
+register = template.Library()
+
+
+@dataclass(frozen=True)
+class Shell:
+    """What base.html draws around a page."""
+
+    navigation: list[navigation.DrawnSection]
+    banners: list[banners.Banner]
+    banners_digest: str
+    freshness: freshness.Freshness | None
+    version: str
+
+
+@register.simple_tag(takes_context=True)
+def shell(context: Context) -> Shell:
+    """Return the shell for the person of this request; empty when signed out."""
+    request = context["request"]
+    if not isinstance(getattr(request, "user", None), User):
+        return Shell([], [], "", None, settings.VERSION)
+    now = clock.now()
+    current = banners.current(now)
+    return Shell(
+        navigation=navigation.draw(request),
+        banners=current,
+        banners_digest=banners.digest(current),
+        freshness=freshness.read(now),
+        version=settings.VERSION,
+    )

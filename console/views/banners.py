@@ -1,0 +1,64 @@
+"""What stands above every page while the console itself is not well."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from storepoints import selectors as storepoints
+
+
+@dataclass(frozen=True)
+class Banner:
+    """One warning: what is wrong, since when, and what to do about it."""
+
+    severity: Literal["critical", "warning", "low"]
+    text: str
+    since: datetime | None = None
+    cure: str = ""
+
+
+Provider = Callable[[datetime], list[Banner]]
+
+
+def checks_not_running(now: datetime) -> list[Banner]:
+    """Warn when nobody asks what is due: then every state shown is an old one."""
+    pulse = storepoints.read_pulse(now)
+    if pulse.is_running:
+        return []
+    text = "Health checks are not running: what the pages show is not current."
+    if pulse.tick_at is None:
+        text = "Health checks have not run yet: no store point has been looked at."
+    return [
+        Banner(
+            "critical",
+            text,
+            since=pulse.tick_at,
+            cure="On the master server, look whether the worker and beat processes run; "
+            "“manage.py doctor” says what is missing.",
+        )
+    ]
+
+
+#: Every banner comes from one of these; each is asked on every page, so each makes at
+#: most one query.
+PROVIDERS: tuple[Provider, ...] = (checks_not_running,)
+
+
+def current(now: datetime) -> list[Banner]:
+    """Return the banners to show now, the worst first."""
+    order = ("critical", "warning", "low")
+    banners = [banner for provider in PROVIDERS for banner in provider(now)]
+    return sorted(banners, key=lambda banner: order.index(banner.severity))
+
+
+def digest(banners: list[Banner]) -> str:
+    """Return a short text that changes when the banners do.
+
+    A page sends it along when it refreshes itself, so that unchanged banners are not
+    replaced and a screen reader does not say them again.
+    """
+    return hashlib.sha256(repr(banners).encode()).hexdigest()[:12]

@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+"""The command line of the Store Point Console: `manage.py help` lists the commands."""
+
+import os
+import sys
+
+
+def main() -> int:
+    """Run one command; return 2 when the environment is misconfigured."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
+    try:
+        from django.core.management import execute_from_command_line
+    except ImportError:
+        print(
+            "Django is not installed in this Python. `make run` creates .venv with"
+            " everything; then use .venv/bin/python manage.py.",
+            file=sys.stderr,
+        )
+        return 2
+
+    from console.env import Misconfigured
+
+    try:
+        execute_from_command_line(sys.argv)
+    except Misconfigured as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

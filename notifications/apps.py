@@ -1,0 +1,26 @@
+"""The app's configuration, and its one receiver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+
+
+class NotificationsConfig(AppConfig):
+    """Who is told."""
+
+    name = "notifications"
+    verbose_name = "Notifications"
+
+    def ready(self) -> None:
+        """Listen for the wake-up that alerts sends after its commits."""
+        from alerts.signals import events_written  # noqa: PLC0415
+
+        events_written.connect(_wake_up, dispatch_uid="notifications.wake_up")
+
+
+def _wake_up(sender: object, **news: Any) -> None:
+    from notifications.tasks import wake_up  # noqa: PLC0415
+
+    wake_up()

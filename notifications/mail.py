@@ -1,0 +1,376 @@
+"""Mails: what a batch of deliveries says, as plain text and HTML, with its headers."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as configuration
+from django.core.mail import EmailMultiAlternatives
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from alerts.catalogue import KINDS
+from alerts.engine import Severity
+from alerts.models import Alert, AlertEvent
+from console.accounts.models import User
+from console.kit import humane
+from notifications.models import Delivery, EmailSettings
+from notifications.words import Told, one_line, subject
+from storepoints import verdict
+from storepoints.states import Reason, State
+
+#: How many alerts a mail tells in full; the rest is counted, with a link.
+LISTED = 50
+
+#: How many other alerts "also open" names.
+ALSO = 10
+
+#: How many earlier mails a References header names: the newest.
+REFERENCES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happened to an alert: when, in words."""
+
+    at: str
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One alert in a mail."""
+
+    text: str
+    severity: str
+    severity_slug: str
+    is_cleared: bool
+    has_come_back: bool
+    steps: tuple[Step, ...]
+    lasted: str
+    reported_by: str
+    reason: str
+    cure: str
+    command: str
+    effects: str
+    resolve: tuple[str, ...]
+    url: str
+
+    @property
+    def mark(self) -> str:
+        """Return the word in front: the severity while it is open."""
+        return "Cleared" if self.is_cleared else self.severity
+
+
+_STEP_WORDS = {
+    AlertEvent.Kind.RAISED.value: "raised",
+    AlertEvent.Kind.REOPENED.value: "came back",
+    AlertEvent.Kind.WORSENED.value: "got worse",
+    AlertEvent.Kind.CLEARED.value: "cleared",
+}
+
+
+def compose(
+    batch: uuid.UUID, *, settings: EmailSettings, now: datetime
+) -> EmailMultiAlternatives:
+    """Return the mail of a claimed batch; the same batch gives the same Message-ID."""
+    rows = list(
+        Delivery.objects.filter(batch=batch)
+        .select_related("event__alert__store_point__server")
+        .order_by("event__pk")
+    )
+    grouped: dict[int, list[AlertEvent]] = {}
+    for row in rows:
+        grouped.setdefault(row.event.alert_id, []).append(row.event)
+    alerts = sorted(grouped.values(), key=_order)
+    told = [_told(events) for events in alerts]
+    openings = _openings(alerts[:LISTED])
+    items = [_item(events, openings.get(events[-1].pk)) for events in alerts[:LISTED]]
+    ongoing = [item for item in items if not item.is_cleared]
+    cleared = [item for item in items if item.is_cleared]
+    also, also_more = _also_open(batch)
+    line = subject(told)
+    recipient, message_id = rows[0].recipient, rows[0].message_id
+    context = {
+        "subject": line,
+        "ongoing": ongoing,
+        "cleared": cleared,
+        "is_one": len(told) == 1,
+        "title": _title(told),
+        "more": max(0, len(told) - LISTED),
+        "also": also,
+        "also_more": also_more,
+        "alerts_url": _url("/alerts/"),
+        "settings_url": _url("/settings/notifications/"),
+        "console_url": configuration.PUBLIC_URL,
+        "recipient": recipient,
+        "zone": f"{timezone.localtime(now):%Z}",
+    }
+    return _message(
+        "alerts",
+        context,
+        to=recipient,
+        message_id=message_id,
+        references=_references(recipient, list(grouped), batch),
+        settings=settings,
+        now=now,
+    )
+
+
+def compose_test(
+    address: str, *, settings: EmailSettings, actor: User, now: datetime
+) -> EmailMultiAlternatives:
+    """Return the mail of Send test."""
+    context = {
+        "subject": "[Test] Store Point Console can send mail",
+        "actor": one_line(actor.get_username(), 150),
+        "at": _at(now),
+        "server": str(settings),
+        "security": settings.get_security_display(),
+        "settings_url": _url("/settings/email/"),
+        "console_url": configuration.PUBLIC_URL,
+        "recipient": address,
+    }
+    return _message(
+        "test",
+        context,
+        to=address,
+        message_id=f"<{uuid.uuid4().hex}@{settings.domain}>",
+        references=[],
+        settings=settings,
+        now=now,
+    )
+
+
+def _message(
+    template: str,
+    context: dict[str, Any],
+    *,
+    to: str,
+    message_id: str,
+    references: Sequence[str],
+    settings: EmailSettings,
+    now: datetime,
+) -> EmailMultiAlternatives:
+    headers = {
+        "Message-ID": message_id,
+        "Date": format_datetime(timezone.localtime(now)),
+        # RFC 3834 and RFC 2919: so that no auto-reply answers, and filters can sort.
+        "Auto-Submitted": "auto-generated",
+        "X-Auto-Response-Suppress": "All",
+        "List-Id": f"Store Point Console <alerts.{_host()}>",
+    }
+    if references:
+        headers["In-Reply-To"] = references[-1]
+        headers["References"] = " ".join(references)
+    message = EmailMultiAlternatives(
+        subject=context["subject"],
+        body=_tidy(render_to_string(f"emails/{template}.txt", context)),
+        from_email=settings.sender,
+        to=[to],
+        headers=headers,
+    )
+    message.attach_alternative(
+        render_to_string(f"emails/{template}.html", context), "text/html"
+    )
+    return message
+
+
+def _tidy(text: str) -> str:
+    """Return text with at most one empty line in a row and none at the ends."""
+    lines = "\n".join(line.rstrip() for line in text.splitlines())
+    return re.sub(r"\n{3,}", "\n\n", lines).strip() + "\n"
+
+
+def _host() -> str:
+    """Return this console's host name, in letters that a header may have."""
+    host = urlsplit(configuration.PUBLIC_URL).hostname or "localhost"
+    return re.sub(r"[^a-z0-9.-]+", "-", host.lower()).strip(".-") or "localhost"
+
+
+def _url(path: str) -> str:
+    return f"{configuration.PUBLIC_URL.rstrip('/')}{path}"
+
+
+def _at(instant: datetime) -> str:
+    return f"{timezone.localtime(instant):%Y-%m-%d %H:%M:%S}"
+
+
+def _order(events: list[AlertEvent]) -> tuple[bool, int, datetime, int]:
+    """Sort the open before the cleared, the worse first, then the older."""
+    alert = events[0].alert
+    return _is_cleared(events), alert.severity, events[0].at, alert.pk
+
+
+def _is_cleared(events: Sequence[AlertEvent]) -> bool:
+    return events[-1].kind == AlertEvent.Kind.CLEARED
+
+
+def _text(events: Sequence[AlertEvent]) -> str:
+    """Return the text as it was when it happened: numbers may have moved on since."""
+    told = [event.text for event in events if event.text]
+    return one_line(told[-1] if told else events[0].alert.text)
+
+
+def _told(events: Sequence[AlertEvent]) -> Told:
+    alert = events[0].alert
+    return Told(
+        text=_text(events),
+        name=alert.object_name,
+        severity=Severity(alert.severity),
+        is_cleared=_is_cleared(events),
+        has_come_back=events[-1].kind == AlertEvent.Kind.REOPENED,
+    )
+
+
+def _title(told: Sequence[Told]) -> str:
+    """Return what stands first in a mail about several alerts."""
+    ongoing = sum(not each.is_cleared for each in told)
+    cleared = len(told) - ongoing
+    parts = []
+    if ongoing:
+        parts.append(humane.counted(ongoing, "alert"))
+    if cleared:
+        parts.append(
+            f"{humane.number(cleared)} cleared"
+            if ongoing
+            else f"{humane.counted(cleared, 'alert')} cleared"
+        )
+    return ", ".join(parts)
+
+
+def _item(events: Sequence[AlertEvent], began: datetime | None) -> Item:
+    alert = events[0].alert
+    is_cleared = _is_cleared(events)
+    reason, cure = ("", None) if is_cleared else _reason(alert)
+    kind = KINDS.get(alert.kind)
+    lasted = ""
+    if is_cleared and began is not None:
+        lasted = humane.elapsed(events[-1].at - began)
+    return Item(
+        text=_text(events),
+        severity=Severity(alert.severity).label,
+        severity_slug=Severity(alert.severity).slug,
+        is_cleared=is_cleared,
+        has_come_back=events[-1].kind == AlertEvent.Kind.REOPENED,
+        steps=tuple(
+            Step(_at(event.at), _STEP_WORDS.get(event.kind, event.kind))
+            for event in _bounded(events)
+        ),
+        lasted=lasted,
+        reported_by=one_line(alert.reported_by, 100),
+        reason=reason,
+        cure=one_line(cure.text, 600) if cure else "",
+        command=one_line(cure.command, 1200) if cure else "",
+        effects=kind.effects if kind and not is_cleared else "",
+        resolve=kind.resolve if kind and not is_cleared else (),
+        url=_url(alert.get_absolute_url()),
+    )
+
+
+#: How many things that happened to one alert a mail lists: the first and the newest.
+STEPS = 6
+
+
+def _bounded(events: Sequence[AlertEvent]) -> list[AlertEvent]:
+    if len(events) <= STEPS:
+        return list(events)
+    return [events[0], *events[-(STEPS - 1) :]]
+
+
+def _openings(alerts: Sequence[list[AlertEvent]]) -> dict[int, datetime]:
+    """Return when the spell began that ended, for those that have; one query.
+
+    Keys: the CLEARED event that ended it.
+    """
+    ended = {
+        events[0].alert_id: events[-1].pk for events in alerts if _is_cleared(events)
+    }
+    began: dict[int, datetime] = {}
+    rows = (
+        AlertEvent.objects.filter(
+            alert__in=ended, kind__in=[AlertEvent.Kind.RAISED, AlertEvent.Kind.REOPENED]
+        )
+        .order_by("pk")
+        .values_list("alert", "pk", "at")
+        if ended
+        else ()
+    )
+    for alert, key, at in rows:
+        if key < ended[alert]:
+            began[ended[alert]] = at
+    return began
+
+
+def _reason(alert: Alert) -> tuple[str, verdict.Cure | None]:
+    """Return in words why a store point's alert is open, and what to do about it."""
+    store_point = alert.store_point
+    try:
+        state = State(alert.data.get("state", ""))
+        reason = Reason(alert.data.get("reason", ""))
+    except (ValueError, AttributeError):
+        return "", None
+    words = verdict.describe(state, reason)
+    if store_point is None:
+        return words, None
+    cure = verdict.cure(
+        state=state,
+        reason=reason,
+        path=store_point.path,
+        volume=store_point.volume or {},
+        server_name=store_point.server.name,
+        marker=(store_point.evidence or {}).get("marker"),
+    )
+    return words, cure
+
+
+def _also_open(batch: uuid.UUID) -> tuple[list[dict[str, str]], int]:
+    """Return other alerts that are ongoing, the worst first, and how many more."""
+    rows = (
+        Alert.objects.filter(cleared_at__isnull=True, is_shown=True)
+        .exclude(severity=Severity.LOW)
+        # By the batch and not by the keys: in a storm they are too many parameters.
+        .exclude(pk__in=Delivery.objects.filter(batch=batch).values("event__alert"))
+        .order_by("severity", "-raised_at", "-pk")
+    )
+    shown = list(rows[: ALSO + 1])
+    more = rows.count() - ALSO if len(shown) > ALSO else 0
+    return [
+        {
+            "text": one_line(row.text),
+            "severity": Severity(row.severity).label,
+            "severity_slug": Severity(row.severity).slug,
+            "url": _url(row.get_absolute_url()),
+            "since": _at(row.raised_at),
+        }
+        for row in shown[:ALSO]
+    ], more
+
+
+def _references(recipient: str, alerts: list[int], batch: uuid.UUID) -> list[str]:
+    """Return the ids of earlier mails to a recipient about these alerts, oldest first.
+
+    They make raise, come-back and clear of one alert a thread.
+    """
+    found: dict[str, None] = {}
+    rows = (
+        Delivery.objects.filter(
+            recipient=recipient, event__alert__in=alerts[:200], sent_at__isnull=False
+        )
+        .exclude(message_id="")
+        .exclude(batch=batch)
+        .order_by("-sent_at", "-pk")
+        .values_list("message_id", flat=True)
+    )
+    for message_id in rows[:500]:
+        found[message_id] = None
+        if len(found) == REFERENCES:
+            break
+    return list(reversed(found))

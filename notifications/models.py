@@ -1,0 +1,252 @@
+"""Who is told: recipients, how mail is sent, and what became of each message."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from alerts.models import AlertEvent
+from notifications.engine import UNSENT, DeliveryState
+
+ADDRESS_LENGTH = 254  # RFC 5321, 4.5.3.1.3: a path of 256 octets with its brackets.
+HOST = re.compile(
+    r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"
+)
+
+
+class Recipient(models.Model):
+    """An address that is told of alerts besides every administrator's."""
+
+    address = models.EmailField(max_length=ADDRESS_LENGTH)
+    added_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    added_by_name = models.CharField(max_length=150, blank=True)
+    added_at = models.DateTimeField()
+
+    class Meta:
+        """One row for each address, in whatever case it was typed."""
+
+        ordering: ClassVar = ["address"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                Lower("address"),
+                name="recipient_address_is_unique",
+                violation_error_message="This address is a recipient already.",
+            ),
+            models.CheckConstraint(
+                condition=~Q(address=""), name="recipient_has_address"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return the address."""
+        return self.address
+
+
+class Security(models.TextChoices):
+    """How the connection to the mail server is protected."""
+
+    NONE = "none", "None"
+    STARTTLS = "starttls", "STARTTLS"
+    TLS = "tls", "TLS"
+
+
+class EmailSettings(models.Model):
+    """How mail is sent, and how that went; there is one row.
+
+    The password is encrypted with the console's key and never shown again.
+    """
+
+    #: The primary key of the one row.
+    ONLY = 1
+
+    host = models.CharField(
+        max_length=255,
+        blank=True,
+        validators=[
+            RegexValidator(
+                re.compile(rf"\A(?:{HOST.pattern})\Z"),
+                "Expected a host name or an IP address, such as mail.example.org.",
+            )
+        ],
+    )
+    port = models.PositiveIntegerField(
+        default=587, validators=[MinValueValidator(1), MaxValueValidator(65535)]
+    )
+    security = models.CharField(
+        max_length=8, choices=Security.choices, default=Security.STARTTLS.value
+    )
+    username = models.CharField(max_length=255, blank=True)
+    sealed_password = models.TextField(blank=True)
+    sender = models.CharField(max_length=320, blank=True)
+    is_enabled = models.BooleanField(default=True)
+    group_seconds = models.PositiveIntegerField(
+        default=30, validators=[MaxValueValidator(3600)]
+    )
+    changed_at = models.DateTimeField(null=True)
+
+    # How it went. "Failing" is about the server; a recipient that is refused is not.
+    last_success_at = models.DateTimeField(null=True)
+    last_failure_at = models.DateTimeField(null=True)
+    last_error = models.TextField(blank=True)
+    last_cure = models.TextField(blank=True)
+    failing_since = models.DateTimeField(null=True)
+
+    class Meta:
+        """One row, whose figures are in range."""
+
+        verbose_name_plural = "email settings"
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(id=1), name="email_settings_one_row"),
+            models.CheckConstraint(
+                condition=Q(security__in=Security.values),
+                name="email_settings_security_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(port__gte=1) & Q(port__lte=65535),
+                name="email_settings_port_in_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(group_seconds__lte=3600),
+                name="email_settings_group_seconds_in_range",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return the server's address."""
+        return f"{self.host}:{self.port}" if self.host else "no mail server"
+
+    @property
+    def is_configured(self) -> bool:
+        """Return whether there is a server to send by and a sender to send as."""
+        return bool(self.host and self.sender)
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether mail is to be sent."""
+        return self.is_configured and self.is_enabled
+
+    @property
+    def why_not(self) -> str:
+        """Return why no mail is sent, to follow "not mailed:"; "" when it is."""
+        if not self.is_configured:
+            return "no mail server is set up (Settings > Email)"
+        if not self.is_enabled:
+            return "sending mail is switched off (Settings > Email)"
+        return ""
+
+    @property
+    def domain(self) -> str:
+        """Return the domain for message ids: the sender's, else the console's own."""
+        found = re.search(r"@([A-Za-z0-9.-]+)>?\s*$", self.sender)
+        if found:
+            return found[1].strip(".-").lower() or "localhost"
+        host = urlsplit(settings.PUBLIC_URL).hostname or "localhost"
+        return re.sub(r"[^a-z0-9.-]", "-", host)
+
+
+class Delivery(models.Model):
+    """One event to one recipient: what is to be sent, or what became of it.
+
+    Rows with the same ``batch`` travel in one mail. A row is claimed with a lease; when
+    the process that claimed it dies, the lease runs out and the same batch is sent
+    again under the same Message-ID, so that a mailbox can tell it is the same mail.
+    """
+
+    State = DeliveryState
+
+    class Channel(models.TextChoices):
+        """What carries it."""
+
+        EMAIL = "email", "Email"
+
+    event = models.ForeignKey(
+        AlertEvent, on_delete=models.CASCADE, related_name="deliveries"
+    )
+    channel = models.CharField(
+        max_length=16, choices=Channel.choices, default=Channel.EMAIL.value
+    )
+    recipient = models.CharField(max_length=ADDRESS_LENGTH)
+    recipient_name = models.CharField(max_length=ADDRESS_LENGTH, blank=True)
+    state = models.CharField(
+        max_length=8,
+        default=DeliveryState.PENDING.value,
+        choices=[(state.value, state.label) for state in DeliveryState],
+    )
+    created_at = models.DateTimeField()
+    due_at = models.DateTimeField()
+    give_up_at = models.DateTimeField()
+    attempts = models.PositiveIntegerField(default=0)
+    attempted_at = models.DateTimeField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    batch = models.UUIDField(null=True)
+    message_id = models.CharField(max_length=255, blank=True)
+    sent_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        """Once for each event, channel and recipient; small indexes for what is due."""
+
+        ordering: ClassVar = ["-pk"]
+        verbose_name_plural = "deliveries"
+        permissions: ClassVar = [("resend_delivery", "Can send a failed message again")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["event", "channel", "recipient"], name="delivery_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=[state.value for state in DeliveryState]),
+                name="delivery_state_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(channel__in=["email"]), name="delivery_channel_is_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="sent") | Q(sent_at__isnull=False),
+                name="delivery_sent_has_sent_at",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="sending")
+                | Q(lease_until__isnull=False, batch__isnull=False),
+                name="delivery_sending_has_lease",
+            ),
+            models.CheckConstraint(
+                condition=~Q(recipient=""), name="delivery_has_recipient"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["due_at"],
+                condition=Q(state__in=["pending", "retry"]),
+                name="delivery_due",
+            ),
+            models.Index(
+                fields=["lease_until"],
+                condition=Q(state="sending"),
+                name="delivery_leased",
+            ),
+            models.Index(
+                fields=["give_up_at"],
+                condition=Q(state__in=[state.value for state in UNSENT]),
+                name="delivery_unsent",
+            ),
+            models.Index(
+                fields=["batch"], condition=Q(batch__isnull=False), name="delivery_batch"
+            ),
+            models.Index(
+                fields=["recipient", "-attempted_at"], name="delivery_by_recipient"
+            ),
+            models.Index(fields=["state", "-id"], name="delivery_by_state"),
+        ]
+
+    def __str__(self) -> str:
+        """Return whom it is for."""
+        return f"mail to {self.recipient}"

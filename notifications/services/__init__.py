@@ -1,0 +1,35 @@
+"""The verbs of this app: route events, send what is due, choose who is told and how."""
+
+from notifications.services.choices import (
+    Choice,
+    MailServer,
+    add_recipient,
+    change_email_settings,
+    change_kinds,
+    remove_recipient,
+    reset_kinds,
+)
+from notifications.services.routing import route_events
+from notifications.services.sending import (
+    Sent,
+    send_again,
+    send_due,
+    send_test,
+    sweep,
+)
+
+__all__ = [
+    "Choice",
+    "MailServer",
+    "Sent",
+    "add_recipient",
+    "change_email_settings",
+    "change_kinds",
+    "remove_recipient",
+    "reset_kinds",
+    "route_events",
+    "send_again",
+    "send_due",
+    "send_test",
+    "sweep",
+]

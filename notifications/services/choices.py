@@ -1,0 +1,165 @@
+"""What administrators choose: who is told, of what, and how mail is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from alerts import services as alerts
+from alerts.catalogue import KINDS
+from console.accounts.models import User
+from console.kit import audit, secrets
+from notifications import selectors
+from notifications.engine import DeliveryState
+from notifications.models import Delivery, Recipient
+from notifications.services.lock import lock_mail
+from notifications.services.sending import hurry
+
+
+def add_recipient(address: str, *, actor: User, now: datetime) -> Recipient:
+    """Add an address that is told of alerts.
+
+    Raises ValidationError when it is no address, is a recipient already in whatever
+    case, or belongs to an administrator, who is included anyway.
+    """
+    address = address.strip()
+    included = selectors.administrators().filter(email__iexact=address).first()
+    if address and included is not None:
+        raise ValidationError(
+            {
+                "address": f"{address} is {included.get_username()}'s, an administrator "
+                "who is included already."
+            }
+        )
+    recipient = Recipient(
+        address=address,
+        added_by=actor,
+        added_by_name=actor.get_username(),
+        added_at=now,
+    )
+    recipient.full_clean()
+    try:
+        with transaction.atomic():
+            recipient.save(force_insert=True)
+            audit.record(actor=actor, verb="recipient.add", subject=recipient, now=now)
+    except IntegrityError:
+        # Somebody else added it at this instant.
+        raise ValidationError(
+            {"address": "This address is a recipient already."}
+        ) from None
+    return recipient
+
+
+def remove_recipient(recipient: int, *, actor: User, now: datetime) -> str | None:
+    """Stop telling an address; return it, or None when somebody was faster.
+
+    What still waits to be sent to it is not sent, and the delivery log says why. An
+    administrator with this address is told all the same.
+    """
+    with transaction.atomic():
+        lock_mail()
+        row = Recipient.objects.select_for_update().filter(pk=recipient).first()
+        if row is None:
+            return None
+        audit.record(actor=actor, verb="recipient.remove", subject=row, now=now)
+        if not selectors.administrators().filter(email__iexact=row.address).exists():
+            Delivery.objects.filter(
+                recipient=row.address,
+                state__in=[DeliveryState.PENDING, DeliveryState.RETRY],
+            ).update(
+                state=DeliveryState.FAILED,
+                error=f"Not sent: {actor.get_username()} removed the recipient.",
+            )
+        row.delete()
+    return row.address
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is chosen for one kind of alert."""
+
+    is_shown: bool = True
+    is_mailed: bool = True
+
+
+def change_kinds(
+    choices: Mapping[str, Choice], *, actor: User, now: datetime
+) -> list[str]:
+    """Choose what is shown and mailed of each kind; return the kinds that changed.
+
+    All or nothing, one audit entry for each that changed.
+    """
+    with transaction.atomic():
+        return [
+            kind
+            for kind, choice in choices.items()
+            if alerts.change_notification_setting(
+                kind,
+                is_shown=choice.is_shown,
+                is_mailed=choice.is_mailed,
+                actor=actor,
+                now=now,
+            )
+        ]
+
+
+def reset_kinds(*, actor: User, now: datetime) -> list[str]:
+    """Show and mail every kind again, as at first; return the kinds that changed."""
+    return change_kinds(dict.fromkeys(KINDS, Choice()), actor=actor, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """How mail is to be sent, as an administrator typed it.
+
+    ``password`` None keeps the one that is stored, "" removes it.
+    """
+
+    host: str
+    port: int
+    security: str
+    username: str
+    password: str | None
+    sender: str
+    is_enabled: bool
+    group_seconds: int
+
+
+def change_email_settings(server: MailServer, *, actor: User, now: datetime) -> bool:
+    """Choose how mail is sent; return whether anything changed.
+
+    What waits for another attempt is tried with the new settings at once. The audit
+    entry says which fields changed from what to what, of the password only that it did.
+    """
+    chosen = asdict(server)
+    password = chosen.pop("password")
+    with transaction.atomic():
+        row = lock_mail()
+        before = {name: getattr(row, name) for name in chosen}
+        changes: dict[str, Any] = {
+            name: [before[name], value]
+            for name, value in chosen.items()
+            if before[name] != value
+        }
+        if password is not None and (password or row.sealed_password):
+            row.sealed_password = secrets.encrypt(password)
+            changes["password"] = "changed" if password else "removed"
+        if not changes:
+            return False
+        for name, value in chosen.items():
+            setattr(row, name, value)
+        row.changed_at = now
+        row.failing_since = None
+        row.save()
+        audit.record(
+            actor=actor, verb="email.change", subject=row, now=now, data=changes
+        )
+        hurry(now=now)
+    return True
+
+

@@ -1,0 +1,432 @@
+"""From deliveries to mail: claim with a lease, send, and write down what became of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import uuid
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypedDict
+
+from django.db import transaction
+from django.db.models import F, Max, Min, Q, QuerySet
+
+from console.accounts.models import User
+from console.kit import audit, clock
+from console.kit.bulk import BulkResult, Left
+from notifications import mail, selectors
+from notifications.engine import (
+    LEASE,
+    PATIENCE,
+    DeliveryState,
+    Problem,
+    Scope,
+    Waiting,
+    back_off,
+    may_send,
+)
+from notifications.models import Delivery, EmailSettings
+from notifications.services.lock import lock_mail
+from notifications.services.routing import route_events
+from notifications.transports.smtp import NotSent, Postman
+
+logger = logging.getLogger(__name__)
+
+#: Connections that break one after the other mean that the server is down: the rest of
+#: a run is put off without trying.
+BROKEN_IN_A_ROW = 2
+
+#: Only to spread retries; nothing is secret about it.
+_jitter = random.Random()  # noqa: S311
+
+_one_sweep = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a run did: mails that were accepted, put off and given up as refused."""
+
+    mails: int = 0
+    put_off: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What this process has claimed: one mail's worth of deliveries."""
+
+    id: uuid.UUID
+    recipient: str
+    message_id: str
+    lease_until: datetime
+    is_fresh: bool
+
+
+def sweep(*, now: datetime) -> Sent:
+    """Route what is new and send what is due.
+
+    Safe to call from several processes at once, and needs no Celery. Within one
+    process a second call only routes while the first is sending, so that a mail server
+    that hangs holds one thread of a worker and not all of them.
+    """
+    route_events(now=now)
+    if not _one_sweep.acquire(blocking=False):
+        return Sent()
+    try:
+        return send_due(now=now)
+    finally:
+        _one_sweep.release()
+
+
+def send_due(*, now: datetime) -> Sent:
+    """Send every recipient what is due, one mail each; return what became of them.
+
+    1. Give up what could not be delivered for 24 h.
+    2. For each recipient: claim what is due with a lease, in a short transaction.
+    3. Send the mail outside of any transaction, over one connection for the whole run.
+    4. Mark it sent, to be tried again (30 s to 1 h later), or failed for good.
+
+    A recipient that fails does not stop the others. When the server itself cannot be
+    reached, the rest is put off without trying.
+    """
+    give_up(now=now)
+    settings = selectors.email_settings()
+    recipients = selectors.due_recipients(now) if settings.is_ready else []
+    if not recipients:
+        return Sent()
+    with Postman(settings) as postman:
+        run = _Run(settings, postman)
+        for recipient in recipients:
+            while True:
+                batch = claim(recipient, now=_present(now))
+                if batch is None:
+                    break
+                run.deliver(batch, now)
+        run.close(_present(now))
+        return run.sent
+
+
+def _present(now: datetime) -> datetime:
+    """Return the present: a run that waits for servers outlives the instant it got."""
+    return max(now, clock.now())
+
+
+class _Run:
+    """One run of sending: its connection, and what it has learned about the server."""
+
+    def __init__(self, settings: EmailSettings, postman: Postman) -> None:
+        self.sent = Sent()
+        self._settings = settings
+        self._postman = postman
+        self._down: Problem | None = None
+        self._broken = 0
+
+    def deliver(self, batch: _Batch, now: datetime) -> None:
+        """Send one claimed batch and write down what became of it."""
+        try:
+            if self._down is not None:
+                raise NotSent(self._down)
+            self._postman.open()
+            message = mail.compose(
+                batch.id, settings=self._settings, now=_present(now)
+            )
+            self._postman.send(message)
+        except NotSent as failure:
+            self._failed(batch, failure.problem, _present(now))
+        except Exception as error:
+            # A mistake in this program, made by one mail: the others must still go.
+            logger.exception("the mail to %s could not be made", batch.recipient)
+            problem = Problem(
+                f"The console could not make this mail ({type(error).__name__}).",
+                "Please report this with the worker's log.",
+                Scope.RECIPIENT,
+            )
+            self._failed(batch, problem, _present(now))
+        else:
+            self._broken = 0
+            _mark_sent(batch, now=_present(now))
+            self.sent = replace(self.sent, mails=self.sent.mails + 1)
+
+    def _failed(self, batch: _Batch, problem: Problem, now: datetime) -> None:
+        logger.warning("mail to %s: %s", batch.recipient, problem.words)
+        if self._down is None:
+            self._learn(problem, now)
+        if problem.is_permanent:
+            _mark_refused(batch, problem, now=now)
+            self.sent = replace(self.sent, refused=self.sent.refused + 1)
+        else:
+            _put_off(batch, problem, now=now)
+            self.sent = replace(self.sent, put_off=self.sent.put_off + 1)
+
+    def _learn(self, problem: Problem, now: datetime) -> None:
+        """Tell a server that is down from a mail that is unwelcome."""
+        if problem.scope is Scope.RECIPIENT:
+            self._broken = 0
+            _note_failure(problem, now=now)
+            _note_answer(now=now)
+            return
+        self._broken += 1
+        if problem.scope is Scope.SERVER or self._broken >= BROKEN_IN_A_ROW:
+            # The others' mails have not reached the server, whatever it was here.
+            self._down = replace(problem, scope=Scope.SERVER, is_certain=True)
+        _note_failure(problem, now=now, is_failing=self._down is not None)
+
+    def close(self, now: datetime) -> None:
+        """Note a server that broke every connection there was, though only one."""
+        if self._broken and not self.sent.mails and self._down is None:
+            _note_failing(now=now)
+
+
+class _Claim(TypedDict):
+    state: DeliveryState
+    lease_until: datetime
+    attempted_at: datetime
+
+
+@transaction.atomic
+def claim(recipient: str, *, now: datetime) -> _Batch | None:
+    """Claim what may be sent to a recipient now; None when there is nothing.
+
+    1. A batch whose lease has run out: its process died, perhaps after sending. It
+       is sent again as it was, under the same Message-ID.
+    2. A batch of which it is not known whether the server took it, when its wait is
+       over: likewise.
+    3. Everything else that waits, as one new batch, when the group's distance from
+       the previous mail has passed; also what came in the meantime, and what waits
+       for another attempt, so that open and close of one alert stand in one mail.
+    """
+    settings = lock_mail()
+    rows = Delivery.objects.filter(recipient=recipient)
+    leased: _Claim = {
+        "state": DeliveryState.SENDING,
+        "lease_until": now + LEASE,
+        "attempted_at": now,
+    }
+    again = (
+        rows.filter(
+            Q(state=DeliveryState.SENDING, lease_until__lte=now)
+            | Q(state=DeliveryState.RETRY, batch__isnull=False, due_at__lte=now)
+        )
+        .order_by("pk")
+        .values_list("batch", "message_id")
+        .first()
+    )
+    if again is not None:
+        batch, message_id = again
+        rows.filter(
+            Q(state=DeliveryState.SENDING, lease_until__lte=now)
+            | Q(state=DeliveryState.RETRY),
+            batch=batch,
+        ).update(**leased, attempts=F("attempts") + 1)
+        return _Batch(batch, recipient, message_id, now + LEASE, is_fresh=False)
+    if rows.filter(state=DeliveryState.SENDING).exists():
+        return None
+    fresh = rows.filter(
+        state__in=[DeliveryState.PENDING, DeliveryState.RETRY], batch__isnull=True
+    )
+    waiting = Waiting(
+        due_at=fresh.aggregate(at=Min("due_at"))["at"],
+        attempted_at=rows.aggregate(at=Max("attempted_at"))["at"],
+    )
+    group = timedelta(seconds=settings.group_seconds)
+    if not may_send(waiting, group=group, now=now):
+        return None
+    batch = uuid.uuid4()
+    message_id = f"<{batch.hex}@{settings.domain}>"
+    fresh.update(
+        **leased, batch=batch, message_id=message_id, attempts=F("attempts") + 1
+    )
+    return _Batch(batch, recipient, message_id, now + LEASE, is_fresh=True)
+
+
+def _mark_sent(batch: _Batch, *, now: datetime) -> None:
+    """Write down that the server took a batch, whoever holds its lease by now."""
+    with transaction.atomic():
+        Delivery.objects.filter(batch=batch.id).exclude(
+            state__in=[DeliveryState.SENT, DeliveryState.HELD]
+        ).update(state=DeliveryState.SENT, sent_at=now, lease_until=None, error="")
+        note_success(now=now)
+
+
+def _mark_refused(batch: _Batch, problem: Problem, *, now: datetime) -> None:
+    _claimed(batch).update(
+        state=DeliveryState.FAILED, lease_until=None, error=problem.words
+    )
+
+
+def _put_off(batch: _Batch, problem: Problem, *, now: datetime) -> None:
+    attempts = _claimed(batch).aggregate(least=Min("attempts"))["least"]
+    if attempts is None:
+        return
+    # What the server has certainly never taken may be told in another mail, together
+    # with what has happened meanwhile.
+    is_untold = batch.is_fresh and problem.is_certain
+    regroup = {"batch": None, "message_id": ""} if is_untold else {}
+    _claimed(batch).update(
+        state=DeliveryState.RETRY,
+        lease_until=None,
+        due_at=now + back_off(attempts, jitter=_jitter.random()),
+        error=problem.words,
+        **regroup,
+    )
+
+
+def _claimed(batch: _Batch) -> QuerySet[Delivery]:
+    """Return the rows that are still this process's to decide about."""
+    return Delivery.objects.filter(
+        batch=batch.id, state=DeliveryState.SENDING, lease_until=batch.lease_until
+    )
+
+
+def note_success(*, now: datetime) -> None:
+    """Note that the server took a mail; if it was failing, try what waits at once."""
+    EmailSettings.objects.filter(pk=EmailSettings.ONLY).update(last_success_at=now)
+    _note_answer(now=now)
+
+
+def _note_answer(*, now: datetime) -> None:
+    """Note that the server can be reached, whatever it thinks of a recipient."""
+    recovered = EmailSettings.objects.filter(
+        pk=EmailSettings.ONLY, failing_since__isnull=False
+    ).update(failing_since=None)
+    if recovered:
+        hurry(now=now)
+
+
+def hurry(*, now: datetime) -> int:
+    """Let everything that waits for another attempt be tried now; return how many."""
+    return Delivery.objects.filter(state=DeliveryState.RETRY, due_at__gt=now).update(
+        due_at=now
+    )
+
+
+def _note_failure(
+    problem: Problem, *, now: datetime, is_failing: bool = False
+) -> None:
+    EmailSettings.objects.filter(pk=EmailSettings.ONLY).update(
+        last_failure_at=now, last_error=problem.words, last_cure=problem.cure
+    )
+    if is_failing:
+        _note_failing(now=now)
+
+
+def _note_failing(*, now: datetime) -> None:
+    EmailSettings.objects.filter(
+        pk=EmailSettings.ONLY, failing_since__isnull=True
+    ).update(failing_since=now)
+
+
+def give_up(*, now: datetime) -> int:
+    """Mark what could not be delivered for 24 h as failed; return how many."""
+    late = Delivery.objects.filter(
+        Q(state__in=[DeliveryState.PENDING, DeliveryState.RETRY])
+        | Q(state=DeliveryState.SENDING, lease_until__lte=now),
+        give_up_at__lte=now,
+    )
+    if not late.exists():
+        return 0
+    hours = int(PATIENCE.total_seconds() // 3600)
+    count = 0
+    with transaction.atomic():
+        for error in list(late.order_by().values_list("error", flat=True).distinct()):
+            why = error or selectors.email_settings().why_not or "it was never tried"
+            count += late.filter(error=error).update(
+                state=DeliveryState.FAILED,
+                lease_until=None,
+                error=f"Given up after {hours} h: {why}",
+            )
+    logger.warning("gave up %d messages that could not be sent for %d h", count, hours)
+    return count
+
+
+def send_again(
+    deliveries: list[int], *, actor: User, now: datetime
+) -> BulkResult:
+    """Put failed deliveries back to be sent, by hand; compare-and-set and audited."""
+    with transaction.atomic():
+        rows = list(
+            Delivery.objects.select_for_update(of=("self",))
+            .select_related("event__alert")
+            .filter(pk__in=deliveries)
+            .order_by("pk")
+        )
+        done = [row for row in rows if row.state == DeliveryState.FAILED]
+        Delivery.objects.filter(pk__in=[row.pk for row in done]).update(
+            state=DeliveryState.PENDING,
+            due_at=now,
+            give_up_at=now + PATIENCE,
+            attempts=0,
+            # Where nothing is known of a former attempt it may join another mail.
+            batch=None,
+            message_id="",
+            lease_until=None,
+            error="",
+        )
+        audit.record_many(
+            actor=actor, verb="delivery.send_again", subjects=done, now=now
+        )
+    return BulkResult(
+        len(done),
+        tuple(
+            Left(str(row), f"is {row.get_state_display().lower()}, not failed")
+            for row in rows
+            if row.state != DeliveryState.FAILED
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What a test mail met: the server's answer in words, and what to do about it."""
+
+    is_sent: bool
+    words: str
+    cure: str
+    seconds: float
+
+
+def send_test(address: str, *, actor: User, now: datetime) -> Tested:
+    """Send a test mail now, with the saved settings, and return the server's answer.
+
+    It is sent also when sending is switched off, so that it can be tried first. Takes
+    at most some time-outs of 10 s. Never to be called inside a transaction.
+    """
+    settings = selectors.email_settings()
+    start = time.monotonic()
+    problem: Problem | None = None
+    if not settings.is_configured:
+        problem = Problem(
+            "Nothing was sent: no mail server is set up.",
+            "Fill in host and sender, and save them first.",
+            Scope.SERVER,
+        )
+    else:
+        message = mail.compose_test(address, settings=settings, actor=actor, now=now)
+        try:
+            with Postman(settings) as postman:
+                postman.send(message)
+        except NotSent as failure:
+            problem = failure.problem
+    seconds = time.monotonic() - start
+    with transaction.atomic():
+        if settings.is_configured:
+            if problem is None:
+                note_success(now=_present(now))
+            else:
+                _note_failure(problem, now=_present(now))
+        audit.record(
+            actor=actor,
+            verb="email.test",
+            subject=settings,
+            now=now,
+            note=problem.words if problem else "",
+            data={"to": address, "is_sent": problem is None},
+        )
+    if problem is None:
+        return Tested(
+            True, f"{settings} took the mail to {address}.", "", seconds
+        )
+    return Tested(False, problem.words, problem.cure, seconds)

@@ -1,0 +1,1 @@
+"""How a message leaves the console: one module for each kind of channel."""

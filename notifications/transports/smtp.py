@@ -1,0 +1,287 @@
+"""SMTP: one connection for a run of mails, and what each failure means in words."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import socket
+import ssl
+from types import TracebackType
+from typing import Self
+
+from django.core.mail import EmailMessage
+from django.core.mail.backends.smtp import EmailBackend
+
+from console.kit import secrets
+from notifications.engine import Problem, Scope
+from notifications.models import EmailSettings, Security
+
+TIMEOUT_SECONDS = 10
+
+#: How much of a server's answer is kept.
+ANSWER_LENGTH = 300
+
+
+class NotSent(Exception):
+    """A mail was not sent, or it is not known whether it was."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Keep what is known about it."""
+        super().__init__(problem.words)
+        self.problem = problem
+
+
+class Postman:
+    """Sends mails over one connection to the mail server, opened when first needed.
+
+    A connection that failed is thrown away, never used again: after a failed STARTTLS
+    it would go on in the clear. Use it as a context manager; not for several threads.
+    """
+
+    def __init__(self, settings: EmailSettings) -> None:
+        """Take the settings; nothing is connected yet."""
+        self._settings = settings
+        self._backend: EmailBackend | None = None
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Say goodbye to the server."""
+        if self._backend is not None:
+            backend, self._backend = self._backend, None
+            try:
+                backend.close()
+            except OSError:
+                _drop(backend)
+
+    def open(self) -> None:
+        """Connect, protect the connection and sign in; raises NotSent."""
+        if self._backend is not None:
+            return
+        settings = self._settings
+        try:
+            password = secrets.decrypt(settings.sealed_password)
+        except secrets.Unreadable:
+            raise NotSent(
+                Problem(
+                    "The password of the mail server cannot be read: it was stored "
+                    "with another secret key.",
+                    "Type the password again under Settings > Email.",
+                    Scope.SERVER,
+                )
+            ) from None
+        backend = EmailBackend(
+            host=settings.host,
+            port=settings.port,
+            username=settings.username,
+            password=password,
+            use_tls=settings.security == Security.STARTTLS,
+            use_ssl=settings.security == Security.TLS,
+            timeout=TIMEOUT_SECONDS,
+            fail_silently=False,
+        )
+        try:
+            backend.open()
+        except (OSError, UnicodeError) as error:
+            _drop(backend)
+            raise NotSent(explain(error, settings, is_connecting=True)) from error
+        self._backend = backend
+
+    def send(self, message: EmailMessage) -> None:
+        """Send one mail to its one recipient; raises NotSent."""
+        self.open()
+        backend = self._backend
+        assert backend is not None  # noqa: S101 - open() made it or raised
+        try:
+            backend.send_messages([message])
+        except smtplib.SMTPRecipientsRefused as error:
+            # The connection is still good: smtplib has reset the transaction.
+            raise NotSent(explain(error, self._settings)) from error
+        except (OSError, UnicodeError) as error:
+            self._backend = None
+            _drop(backend)
+            raise NotSent(explain(error, self._settings)) from error
+
+
+def _drop(backend: EmailBackend) -> None:
+    """Close the socket without a word: the server may not listen any more."""
+    if backend.connection is not None:
+        backend.connection.close()
+        backend.connection = None
+
+
+def explain(
+    error: Exception, settings: EmailSettings, *, is_connecting: bool = False
+) -> Problem:
+    """Return what a failure means: in words with the server's answer, and the cure.
+
+    4xx answers, connection errors, time-outs and TLS errors are transient; a 5xx
+    answer about the recipient or the mail is permanent for that recipient. What is
+    wrong with the sign-in or the sender is the server's or the settings' matter: it
+    is tried again, because somebody can mend it before the message is given up.
+    """
+    where = str(settings)
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        code, answer = next(iter(error.recipients.values()))
+        if code == 421:
+            return _closing(where, code, answer)
+        return Problem(
+            f"The mail server refused the recipient: {_answer(code, answer)}",
+            "Correct the address or remove it."
+            if code >= 500
+            else "Nothing: it is tried again by itself.",
+            Scope.RECIPIENT,
+            is_permanent=code >= 500,
+        )
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return Problem(
+            f"{where} refused the user name or the password: {_words_of(error)}",
+            "Correct the user name, or type the password again, under Settings > "
+            "Email. Some providers want an app password.",
+            Scope.SERVER,
+        )
+    if isinstance(error, smtplib.SMTPSenderRefused):
+        if error.smtp_code == 421:
+            return _closing(where, error.smtp_code, error.smtp_error)
+        return Problem(
+            f"{where} refused the sender {error.sender}: {_words_of(error)}",
+            "Choose a sender under Settings > Email that this server lets you send "
+            "as; it may also want a user name and password.",
+            Scope.SERVER,
+        )
+    if isinstance(error, smtplib.SMTPDataError):
+        if error.smtp_code == 421:
+            return _closing(where, error.smtp_code, error.smtp_error)
+        return Problem(
+            f"{where} refused the mail: {_words_of(error)}",
+            "Ask whoever runs the mail server what its answer means."
+            if error.smtp_code >= 500
+            else "Nothing: it is tried again by itself.",
+            Scope.RECIPIENT,
+            is_permanent=error.smtp_code >= 500,
+        )
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return _not_supported(error, where)
+    if isinstance(error, smtplib.SMTPResponseException):
+        return Problem(
+            f"{where} answered {_words_of(error)}",
+            "Check that this is a mail server that takes mail from this machine.",
+            Scope.SERVER,
+        )
+    if isinstance(error, UnicodeError):
+        return Problem(
+            f"The address cannot be written in a mail: {error}",
+            "Correct the address.",
+            Scope.SERVER if is_connecting else Scope.RECIPIENT,
+            is_permanent=not is_connecting,
+        )
+    return _explain_connection(error, settings, is_connecting=is_connecting)
+
+
+def _explain_connection(
+    error: Exception, settings: EmailSettings, *, is_connecting: bool
+) -> Problem:
+    where = str(settings)
+    scope = Scope.SERVER if is_connecting else Scope.CONNECTION
+
+    def broken(words: str, cure: str) -> Problem:
+        return Problem(words, cure, scope, is_certain=is_connecting)
+
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return broken(
+            f"{where} closed the connection without an answer.",
+            "Check the port and the security setting: a port for TLS does not "
+            "understand a connection without it, and the other way round.",
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return broken(
+            f"The certificate of {settings.host} is not valid: {error.verify_message}.",
+            "Use the host name that stands in the certificate. If it comes from an "
+            "authority of your own, name that authority's file in SSL_CERT_FILE.",
+        )
+    if isinstance(error, ssl.SSLError):
+        return broken(
+            f"TLS with {where} failed: {error.reason or error}.",
+            "Check port and security: STARTTLS is usual on port 587 (or 25), TLS on "
+            "port 465.",
+        )
+    if isinstance(error, TimeoutError):
+        return broken(
+            f"{where} did not answer within {TIMEOUT_SECONDS} s.",
+            "Check host and port, and that no firewall is in between. A TLS port also "
+            "stays silent when it is used without TLS.",
+        )
+    if isinstance(error, socket.gaierror):
+        return broken(
+            f"There is no address for the host name {settings.host}.",
+            "Check the spelling of the host, and this machine's name resolution.",
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return broken(
+            f"Nothing answers at {where}: the connection was refused.",
+            "Check host and port, and that the mail server is running.",
+        )
+    if isinstance(error, ConnectionError):
+        return broken(
+            f"The connection to {where} broke.",
+            "Nothing: it is tried again by itself. If it goes on, look into the mail "
+            "server's log.",
+        )
+    return broken(
+        f"Sending by {where} failed: {_plain(str(error)) or type(error).__name__}.",
+        "Check host, port and security, and that the mail server is running.",
+    )
+
+
+def _closing(where: str, code: int, answer: bytes | str) -> Problem:
+    """Return what 421 means: "closing the channel", whatever it was an answer to."""
+    return Problem(
+        f"{where} does not take mail now: {_answer(code, answer)}",
+        "Nothing: it is tried again by itself.",
+        Scope.CONNECTION,
+    )
+
+
+def _not_supported(error: smtplib.SMTPNotSupportedError, where: str) -> Problem:
+    text = str(error)
+    if "STARTTLS" in text:
+        return Problem(
+            f"{where} does not offer STARTTLS.",
+            "Choose TLS (usually port 465), or None for a server in your own network.",
+            Scope.SERVER,
+        )
+    if "AUTH" in text.upper():
+        return Problem(
+            f"{where} does not let anybody sign in on this connection.",
+            "Choose STARTTLS or TLS, or leave user name and password empty.",
+            Scope.SERVER,
+        )
+    return Problem(
+        f"{where} cannot carry this address: {_plain(text)}",
+        "Use an address without letters outside ASCII.",
+        Scope.RECIPIENT,
+        is_permanent=True,
+    )
+
+
+def _words_of(error: smtplib.SMTPResponseException) -> str:
+    return _answer(error.smtp_code, error.smtp_error)
+
+
+def _answer(code: int, answer: bytes | str) -> str:
+    """Return a server's answer as one line: "550 5.1.1 no such user"."""
+    text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
+    return f"{code} {_plain(text)}".strip()
+
+
+def _plain(text: str) -> str:
+    """Return text from outside as one line without control characters."""
+    line = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()
+    return line if len(line) <= ANSWER_LENGTH else f"{line[: ANSWER_LENGTH - 1]}…"

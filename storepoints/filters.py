@@ -1,0 +1,101 @@
+"""What the Store Point Overview can be narrowed down to, from its query string."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import Q, QuerySet
+from django.http import QueryDict
+
+from console.kit.problems import WrongInput
+from storepoints.models import Destination, Server, StorePoint
+from storepoints.states import State
+
+SHOWN = (
+    ("offline", "Not online"),
+    ("degraded", "Degraded"),
+    ("attention", "Needs attention"),
+    ("inbound-disabled", "Inbound disabled"),
+)
+
+NOT_WORKING = [
+    str(state)
+    for state in (
+        State.OFFLINE,
+        State.NOT_RESPONDING,
+        State.SERVER_OFFLINE,
+        State.UNKNOWN,
+        State.PENDING,
+    )
+]
+
+
+class StorePointFilter(django_filters.FilterSet):
+    """``show``, ``state``, ``destination``, ``server`` and ``q`` of the query string."""
+
+    show = django_filters.ChoiceFilter(choices=SHOWN, method="narrow_down")
+    state = django_filters.ChoiceFilter(
+        field_name="shown_state", choices=[(value, value) for value in State]
+    )
+    destination = django_filters.ModelChoiceFilter(
+        field_name="server__destination", queryset=Destination.objects.all()
+    )
+    server = django_filters.ModelChoiceFilter(queryset=Server.objects.all())
+    q = django_filters.CharFilter(method="search", max_length=200)
+
+    class Meta:
+        model = StorePoint
+        fields: tuple[str, ...] = ()
+
+    def narrow_down(
+        self, rows: QuerySet[StorePoint], name: str, value: str
+    ) -> QuerySet[StorePoint]:
+        """Keep what one of the pills above the list stands for."""
+        match value:
+            case "offline":
+                return rows.filter(shown_state__in=NOT_WORKING)
+            case "degraded":
+                return rows.filter(shown_state=State.DEGRADED)
+            case "inbound-disabled":
+                return rows.filter(accepts_inbound=False)
+        return rows.filter(
+            Q(shown_state__in=[*NOT_WORKING, State.DEGRADED])
+            | Q(accepts_inbound=False)
+            | Q(is_believed=True)
+        )
+
+    def search(
+        self, rows: QuerySet[StorePoint], name: str, value: str
+    ) -> QuerySet[StorePoint]:
+        """Keep the rows whose name, path, note or server contains the text."""
+        return rows.filter(
+            Q(name__icontains=value)
+            | Q(path__icontains=value)
+            | Q(note__icontains=value)
+            | Q(server__name__icontains=value)
+        )
+
+
+def narrow(
+    filter_class: type[django_filters.FilterSet], data: QueryDict, rows: QuerySet[Any]
+) -> django_filters.FilterSet:
+    """Return the filter applied; raises WrongInput, naming the parameter, when wrong."""
+    narrowed = filter_class(data, queryset=rows)
+    if not narrowed.is_valid():
+        name, errors = next(iter(narrowed.form.errors.items()))
+        expected = _expected(narrowed.form.fields[name])
+        raise WrongInput(
+            f"The filter {name!r} cannot be {data.get(name, '')[:80]!r}. "
+            f"{errors[0]}{expected}"
+        )
+    return narrowed
+
+
+def _expected(field: forms.Field) -> str:
+    choices = getattr(field, "choices", None)
+    if choices is None or isinstance(field, forms.ModelChoiceField):
+        return ""
+    known = ", ".join(str(value) for value, _ in choices if value)
+    return f" Expected one of: {known}."

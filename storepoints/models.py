@@ -1,0 +1,276 @@
+"""What is watched: destinations, enterprise servers and their store points."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.urls import reverse
+
+from storepoints.states import WORKING, Inbound, Reason, State
+
+#: Longest path that is accepted; longer ones do not fit PostgreSQL's index rows.
+PATH_LENGTH = 1024
+NAME_LENGTH = 100
+
+
+class Destination(models.Model):
+    """A named group of servers; the unit that users back up to."""
+
+    guid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=NAME_LENGTH, unique=True)
+    note = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(name=""), name="destination_has_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("storepoints:destination", args=[self.pk])
+
+
+class Server(models.Model):
+    """An enterprise server: a machine that holds store points and runs an agent."""
+
+    guid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=NAME_LENGTH, unique=True)
+    destination = models.ForeignKey(
+        Destination, on_delete=models.PROTECT, related_name="servers"
+    )
+    note = models.TextField(blank=True)
+    is_master = models.BooleanField(default=False)
+    check_seconds = models.PositiveIntegerField(
+        default=30, validators=[MinValueValidator(5), MaxValueValidator(3600)]
+    )
+    created_at = models.DateTimeField()
+
+    # The key of its envelopes, encrypted with the console's own.
+    sealed_key = models.TextField()
+
+    # What it said last.
+    version = models.CharField(max_length=50, blank=True)
+    hostname = models.CharField(max_length=255, blank=True)
+    started_at = models.DateTimeField(null=True)
+    last_report_at = models.DateTimeField(null=True)
+    last_sequence = models.BigIntegerField(default=0)
+    clock_offset_seconds = models.FloatField(null=True)
+    volumes = models.JSONField(default=list)
+    volumes_at = models.DateTimeField(null=True)
+
+    # What it was asked: null while every question has been answered.
+    awaiting_since = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True)
+    # Set when its silence was believed and recorded.
+    offline_since = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(name=""), name="server_has_name"),
+            models.UniqueConstraint(
+                fields=["is_master"],
+                condition=Q(is_master=True),
+                name="server_one_master",
+            ),
+            models.CheckConstraint(
+                condition=Q(check_seconds__gte=5) & Q(check_seconds__lte=3600),
+                name="server_check_seconds_in_range",
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["due_at"], name="server_due")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("storepoints:server", args=[self.pk])
+
+
+class StorePoint(models.Model):
+    """One directory on exactly one server that holds archives, with its reading."""
+
+    guid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=NAME_LENGTH, unique=True)
+    server = models.ForeignKey(
+        Server, on_delete=models.PROTECT, related_name="store_points"
+    )
+    path = models.CharField(max_length=PATH_LENGTH)
+    note = models.TextField(blank=True)
+    check_seconds = models.PositiveIntegerField(
+        default=30, validators=[MinValueValidator(5), MaxValueValidator(3600)]
+    )
+    created_at = models.DateTimeField()
+
+    # The volume it was adopted on (VOLUME_ID of storepoints/wire.py's messages).
+    volume = models.JSONField(default=dict)
+    adopted_at = models.DateTimeField(null=True)
+    adoption_error = models.TextField(blank=True)
+
+    # Desired state of inbound backup, and what the agent says it applied.
+    accepts_inbound = models.BooleanField(default=True)
+    inbound_revision = models.PositiveIntegerField(default=1)
+    inbound_changed_at = models.DateTimeField(null=True)
+    inbound_changed_by = models.CharField(max_length=150, blank=True)
+    inbound_applied = models.CharField(
+        max_length=8, blank=True, choices=[(value, value) for value in Inbound]
+    )
+    is_inbound_pending = models.BooleanField(default=False)
+    inbound_error = models.TextField(blank=True)
+
+    # The status: what the readings so far add up to.
+    state = models.CharField(
+        max_length=16,
+        default=State.PENDING,
+        choices=[(value, value) for value in State],
+    )
+    reason = models.CharField(
+        max_length=20, blank=True, choices=[(value, value) for value in Reason]
+    )
+    is_online = models.BooleanField(default=False)
+    since = models.DateTimeField(null=True)
+    is_believed = models.BooleanField(default=False)
+    failures = models.PositiveIntegerField(default=0)
+    successes = models.PositiveIntegerField(default=0)
+    limits = models.JSONField(default=list)
+
+    # The newest reading.
+    checked_at = models.DateTimeField(null=True)
+    sequence = models.BigIntegerField(default=0)
+    cause = models.CharField(max_length=20, blank=True)
+    layer = models.PositiveSmallIntegerField(default=0)
+    errno = models.CharField(max_length=20, blank=True)
+    duration_seconds = models.FloatField(null=True)
+    latency_seconds = models.FloatField(null=True)
+    evidence = models.JSONField(default=dict)
+    free_bytes = models.BigIntegerField(null=True)
+    used_bytes = models.BigIntegerField(null=True)
+    total_bytes = models.BigIntegerField(null=True)
+    free_inodes = models.BigIntegerField(null=True)
+    total_inodes = models.BigIntegerField(null=True)
+    space_at = models.DateTimeField(null=True)
+
+    # When to look again, and how often while nothing changes.
+    due_at = models.DateTimeField(null=True)
+    pace = models.DurationField()
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(name=""), name="store_point_has_name"),
+            models.CheckConstraint(
+                condition=Q(path__startswith="/"), name="store_point_path_is_absolute"
+            ),
+            models.UniqueConstraint(
+                fields=["server", "path"], name="store_point_path_is_taken_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(check_seconds__gte=5) & Q(check_seconds__lte=3600),
+                name="store_point_check_seconds_in_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=[str(state) for state in State]),
+                name="store_point_state_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(reason__in=[str(reason) for reason in Reason]),
+                name="store_point_reason_is_known",
+            ),
+            # The online column is never green for a state that does not work.
+            models.CheckConstraint(
+                condition=(
+                    Q(is_online=True, state__in=[str(state) for state in WORKING])
+                    | (
+                        Q(is_online=False)
+                        & ~Q(state__in=[str(state) for state in WORKING])
+                    )
+                ),
+                name="store_point_online_fits_state",
+            ),
+            models.CheckConstraint(
+                condition=Q(free_bytes__isnull=True)
+                | (Q(free_bytes__gte=0) & Q(total_bytes__gte=F("free_bytes"))),
+                name="store_point_free_fits_total",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["due_at"], name="store_point_due"),
+            models.Index(fields=["state", "name"], name="store_point_by_state"),
+            models.Index(fields=["server", "name"], name="store_point_by_server"),
+            models.Index(fields=["free_bytes"], name="store_point_by_free"),
+            models.Index(fields=["checked_at"], name="store_point_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("storepoints:store_point", args=[self.pk])
+
+
+class StatusChange(models.Model):
+    """One change of a store point's state or reason, with the evidence for it."""
+
+    store_point = models.ForeignKey(
+        StorePoint, on_delete=models.CASCADE, related_name="status_changes"
+    )
+    at = models.DateTimeField()
+    recorded_at = models.DateTimeField()
+    state_before = models.CharField(max_length=16)
+    reason_before = models.CharField(max_length=20, blank=True)
+    state = models.CharField(max_length=16)
+    reason = models.CharField(max_length=20, blank=True)
+    cause = models.CharField(max_length=20, blank=True)
+    duration_seconds = models.FloatField(null=True)
+    evidence = models.JSONField(default=dict)
+
+    class Meta:
+        ordering: ClassVar = ["-at", "-pk"]
+        indexes: ClassVar = [
+            models.Index(fields=["store_point", "-at"], name="status_change_of"),
+            models.Index(fields=["recorded_at"], name="status_change_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.store_point_id}: {self.state_before} > {self.state}"
+
+
+class AgentRequest(models.Model):
+    """A question put to an agent, and its answer when it came.
+
+    The agent can write to the reports queue and nowhere else, so an answer travels
+    like any report and lands here.
+    """
+
+    guid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    server = models.ForeignKey(
+        Server, on_delete=models.CASCADE, related_name="agent_requests"
+    )
+    kind = models.CharField(
+        max_length=10, choices=[("inspect", "inspect"), ("adopt", "adopt")]
+    )
+    payload = models.JSONField(default=dict)
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    asked_at = models.DateTimeField()
+    answer = models.JSONField(null=True)
+    answered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-asked_at"]
+        indexes: ClassVar = [
+            models.Index(fields=["asked_at"], name="agent_request_by_time")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.server_id}"

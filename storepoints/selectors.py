@@ -1,0 +1,196 @@
+"""Reads: store points and servers as they are to be shown now, in constant queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import (
+    BooleanField,
+    Case,
+    CharField,
+    Count,
+    DateTimeField,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    Q,
+    QuerySet,
+    Value,
+    When,
+)
+
+from console.kit import heartbeat
+from storepoints.engine import INTERVALS_UNTIL_STALE, TICK_SILENCE
+from storepoints.models import Destination, Server, StorePoint
+from storepoints.states import WORKING, Reason, State
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Whether checks are running, and since when they are not.
+
+    ``tick_at`` is the last time that a worker asked what is due, ``report_at`` the
+    last time that a report was recorded; None when that never happened.
+    """
+
+    is_running: bool
+    tick_at: datetime | None
+    report_at: datetime | None
+
+
+def read_pulse(now: datetime) -> Pulse:
+    """Return the pulse of the checks; one query."""
+    beats = heartbeat.read(["tick", "report"])
+    tick_at = beats.get("tick")
+    return Pulse(
+        is_running=tick_at is not None and now - tick_at <= TICK_SILENCE,
+        tick_at=tick_at,
+        report_at=beats.get("report"),
+    )
+
+
+def _before(now: datetime, seconds_field: str) -> ExpressionWrapper:
+    """Return the instant three intervals before now, for a field with the interval."""
+    return ExpressionWrapper(
+        Value(now, output_field=DateTimeField())
+        - ExpressionWrapper(
+            F(seconds_field)
+            * Value(
+                timedelta(seconds=INTERVALS_UNTIL_STALE), output_field=DurationField()
+            ),
+            output_field=DurationField(),
+        ),
+        output_field=DateTimeField(),
+    )
+
+
+def with_shown_state(
+    store_points: QuerySet[StorePoint], *, now: datetime, pulse: Pulse
+) -> QuerySet[StorePoint]:
+    """Annotate ``shown_state`` and ``shown_reason``: engine.shown() in SQL."""
+    is_silent = (
+        Q(server__awaiting_since__lt=_before(now, "server__check_seconds"))
+        if pulse.is_running
+        else Q(pk__in=[])
+    )
+    is_stale = Q(checked_at__lt=_before(now, "check_seconds")) | Q(
+        state=State.SERVER_OFFLINE
+    )
+    return store_points.annotate(
+        shown_state=Case(
+            When(is_silent, then=Value(str(State.SERVER_OFFLINE))),
+            When(checked_at__isnull=True, then=Value(str(State.PENDING))),
+            When(is_stale, then=Value(str(State.UNKNOWN))),
+            default=F("state"),
+            output_field=CharField(),
+        ),
+        shown_reason=Case(
+            When(is_silent, then=Value(str(Reason.SERVER_OFFLINE))),
+            When(checked_at__isnull=True, then=Value("")),
+            When(is_stale, then=Value(str(Reason.STALE))),
+            default=F("reason"),
+            output_field=CharField(),
+        ),
+    )
+
+
+def store_points(*, now: datetime, pulse: Pulse) -> QuerySet[StorePoint]:
+    """Return all store points with server, destination and shown state."""
+    return with_shown_state(
+        StorePoint.objects.select_related("server__destination"), now=now, pulse=pulse
+    )
+
+
+def servers(*, now: datetime, pulse: Pulse) -> QuerySet[Server]:
+    """Return all servers with destination, ``is_silent`` and their store points' counts."""
+    is_silent = Q(awaiting_since__lt=_before(now, "check_seconds"))
+    return (
+        Server.objects.select_related("destination")
+        .annotate(
+            is_silent=Case(
+                When(is_silent, then=Value(pulse.is_running)),
+                default=Value(False),
+                output_field=BooleanField(),
+            ),
+            store_point_count=Count("store_points"),
+            online_count=Count("store_points", filter=Q(store_points__is_online=True)),
+        )
+        .order_by("name")
+    )
+
+
+def server_state(server: Any, *, now: datetime, pulse: Pulse) -> State:
+    """Return the state to show for a server of ``servers()``: its own, not its disks'."""
+    if server.is_silent:
+        return State.SERVER_OFFLINE
+    if server.last_report_at is None:
+        return State.PENDING
+    age = now - server.last_report_at
+    if age > timedelta(seconds=INTERVALS_UNTIL_STALE * server.check_seconds):
+        return State.UNKNOWN
+    return State.ONLINE
+
+
+def destinations() -> QuerySet[Destination]:
+    """Return all destinations with the counts of their servers and store points."""
+    return Destination.objects.annotate(
+        server_count=Count("servers", distinct=True),
+        store_point_count=Count("servers__store_points", distinct=True),
+        accepting_count=Count(
+            "servers__store_points",
+            filter=Q(
+                servers__store_points__accepts_inbound=True,
+                servers__store_points__is_online=True,
+            ),
+            distinct=True,
+        ),
+    ).order_by("name")
+
+
+def count_by_shown_state(
+    rows: QuerySet[StorePoint],
+) -> dict[str, int]:
+    """Return how many of the annotated store points are in each shown state."""
+    return {
+        row["shown_state"]: row["count"]
+        for row in rows.order_by().values("shown_state").annotate(count=Count("pk"))
+    }
+
+
+def is_working(state: str) -> bool:
+    """Return whether a shown state is one with a green indicator."""
+    return state in WORKING
+
+
+def accepting_by_destination(keys: set[int]) -> dict[str, set[int]]:
+    """Return, for each destination's name, its store points that accept backup data."""
+    accepting: dict[str, set[int]] = {
+        name: set()
+        for name in Destination.objects.filter(pk__in=keys).values_list("name", flat=True)
+    }
+    rows = StorePoint.objects.filter(
+        server__destination__in=keys, accepts_inbound=True
+    ).values_list("pk", "server__destination__name")
+    for key, name in rows:
+        accepting[name].add(key)
+    return accepting
+
+
+def search(text: str, *, limit: int = 10) -> list[StorePoint | Server | Destination]:
+    """Return what a name, a path or a guid may mean, the closest first."""
+    found: list[StorePoint | Server | Destination] = []
+    try:
+        guid: UUID | None = UUID(text)
+    except ValueError:
+        guid = None
+    for model in (StorePoint, Server, Destination):
+        by_guid = Q(guid=guid) if guid else Q(pk__in=[])
+        by_text = Q(name__icontains=text)
+        if model is StorePoint:
+            by_text |= Q(path__icontains=text)
+        found += model._default_manager.filter(by_guid | by_text)[:limit]
+    found.sort(key=lambda row: (row.name.lower() != text.lower(), row.name.lower()))
+    return found[:limit]

@@ -1,0 +1,39 @@
+"""The verbs of this app: each writes in one transaction, and sends nothing inside it."""
+
+from __future__ import annotations
+
+from storepoints.services.checks import ask_store_points, send_due_probes, send_everything
+from storepoints.services.fleet import (
+    Refusal,
+    add_store_point,
+    edit_store_point,
+    ensure_master_server,
+    inspect_path,
+    remove_store_point,
+)
+from storepoints.services.inbound import change_inbound
+from storepoints.services.records import (
+    add_destination,
+    edit_destination,
+    edit_server,
+)
+from storepoints.services.reports import record_report
+from storepoints.services.silence import record_silent_servers
+
+__all__ = [
+    "Refusal",
+    "add_destination",
+    "add_store_point",
+    "ask_store_points",
+    "change_inbound",
+    "edit_destination",
+    "edit_server",
+    "edit_store_point",
+    "ensure_master_server",
+    "inspect_path",
+    "record_report",
+    "record_silent_servers",
+    "remove_store_point",
+    "send_due_probes",
+    "send_everything",
+]

@@ -1,0 +1,31 @@
+"""Celery tasks: parse, call one service, log what was refused."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import shared_task
+
+from console.kit import clock
+from storepoints import services, wire
+from storepoints.services.fleet import ask_for_adoption
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name="storepoints.tick")
+def tick() -> None:
+    """Ask what is due, and send it; ask again for adoptions that were not answered."""
+    now = clock.now()
+    services.send_due_probes(now=now)
+    ask_for_adoption(now=now)
+
+
+@shared_task(name=wire.REPORT_TASK)
+def record_report(envelope: Any = None) -> None:
+    """Record a report; one that cannot be believed is logged and dropped."""
+    try:
+        services.record_report(envelope, now=clock.now())
+    except wire.Refused as error:
+        logger.warning("refused a report: %s", error)

@@ -1,0 +1,123 @@
+"""A store point's own page: why it is in its state, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from console.kit import clock, htmx, humane
+from console.kit.access import needs
+from storepoints import selectors, services, verdict
+from storepoints.actions import MENU
+from storepoints.forms import EditStorePointForm
+from storepoints.models import StatusChange, StorePoint
+from storepoints.states import Reason, State
+from storepoints.views.store_points import shown
+
+#: How many status changes the page shows.
+HISTORY = 50
+
+
+@require_GET
+@needs("storepoints.view_storepoint")
+def detail(request: HttpRequest, key: int) -> HttpResponse:
+    """Show a store point: state, reason, evidence, cure, volume, space, history."""
+    now = clock.now()
+    pulse = selectors.read_pulse(now)
+    row = selectors.store_points(now=now, pulse=pulse).filter(pk=key).first()
+    if row is None:
+        raise Http404("There is no such store point: it may have been removed.")
+    store_point: Any = shown(row, now)
+    server = selectors.servers(now=now, pulse=pulse).get(pk=row.server_id)
+    server_state = selectors.server_state(server, now=now, pulse=pulse)
+    state, reason = State(store_point.shown_state), Reason(store_point.shown_reason)
+    # What stale evidence says is history, and is shown as such below.
+    is_current = state not in {State.SERVER_OFFLINE, State.UNKNOWN, State.PENDING}
+    changes = list(row.status_changes.all()[:HISTORY])
+    return htmx.render(
+        request,
+        "storepoints/store_point.html",
+        "storepoints/_store_point.html",
+        {
+            "store_point": store_point,
+            "server": server,
+            "server_state": server_state,
+            "is_current": is_current,
+            "steps": verdict.steps(
+                state=state if is_current else State.SERVER_OFFLINE,
+                evidence=row.evidence,
+                server_says=(
+                    f"{humane.elapsed(now - server.last_report_at)} ago"
+                    if server.last_report_at
+                    else "has never reported"
+                ),
+                server_ok=server_state == State.ONLINE,
+            ),
+            "cure": verdict.cure(
+                state=state,
+                reason=reason,
+                path=row.path,
+                volume=row.volume,
+                server_name=row.server.name,
+                marker=row.evidence.get("marker"),
+            ),
+            "changes": [_described(change) for change in changes],
+            "volume": row.evidence.get("volume") if is_current else None,
+            "menu": MENU.for_row(request, row),
+            "inodes_used": _inodes_used(row),
+        },
+    )
+
+
+def _described(change: StatusChange) -> Any:
+    described: Any = change
+    described.words = verdict.describe(change.state, change.reason)
+    return described
+
+
+def _inodes_used(row: StorePoint) -> float | None:
+    if not row.total_inodes or row.free_inodes is None:
+        return None
+    return 100 * (row.total_inodes - row.free_inodes) / row.total_inodes
+
+
+@require_http_methods(["GET", "POST"])
+@needs("storepoints.change_storepoint")
+def edit(request: HttpRequest, key: int) -> HttpResponse:
+    """Change a store point's name, note and interval."""
+    store_point = get_object_or_404(StorePoint.objects.select_related("server"), pk=key)
+    name = store_point.name
+    status = 200
+    if request.method == "POST":
+        form = EditStorePointForm(request.POST, instance=store_point)
+        if form.is_valid():
+            try:
+                services.edit_store_point(
+                    store_point, **form.cleaned_data, actor=request.user, now=clock.now()
+                )
+            except services.Refusal as refusal:
+                form.add_error(refusal.field, str(refusal))
+            else:
+                messages.success(request, f"Saved {form.cleaned_data['name']}.")
+                return redirect("storepoints:store_point", key)
+        status = 422
+    else:
+        form = EditStorePointForm(instance=store_point)
+    return render(
+        request,
+        "storepoints/edit.html",
+        {
+            "form": form,
+            "title": f"Edit {name}",
+            "text": (
+                f"{store_point.path} on {store_point.server}. The place of a store "
+                "point cannot be changed; remove it and add it where it is now."
+            ),
+            "back": store_point.get_absolute_url(),
+        },
+        status=status,
+    )

@@ -1,0 +1,213 @@
+"""Destinations > Store Points: the Store Point Overview, and adding to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    QueryDict,
+)
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from console.kit import actions, clock, htmx, paging, querystring
+from console.kit.access import needs
+from console.kit.sorting import Column, Sorting
+from console.kit.spreadsheet import csv_response
+from storepoints import selectors, services
+from storepoints.actions import MENU
+from storepoints.engine import free_percent
+from storepoints.filters import SHOWN, StorePointFilter, narrow
+from storepoints.forms import AddStorePointForm, volume_choices
+from storepoints.models import Destination, Server, StorePoint
+from storepoints.states import WORKING, State
+from storepoints.verdict import describe
+
+SORTING = Sorting(
+    columns=(
+        Column("name", "Name", ("name",)),
+        Column("server", "Server", ("server__name", "name")),
+        Column("online", "Online", ("shown_state", "name")),
+        Column("used", "Used", ("used_bytes",), is_first_descending=True),
+        Column("free", "Free", ("free_bytes",), is_number=True),
+        Column("inbound", "Inbound backup", ("accepts_inbound", "name")),
+        Column("checked", "Checked", ("checked_at",), is_number=True),
+    ),
+    default="name",
+)
+
+
+@require_GET
+@needs("storepoints.view_storepoint")
+def overview(request: HttpRequest) -> HttpResponse:
+    """List the store points: filtered, sorted and cut into pages by the database."""
+    now = clock.now()
+    pulse = selectors.read_pulse(now)
+    everything = selectors.store_points(now=now, pulse=pulse)
+    narrowed = narrow(StorePointFilter, request.GET, everything)
+    order = SORTING.read(request)
+    page = paging.page(request, narrowed.qs.order_by(*order.fields))
+    counts = selectors.count_by_shown_state(everything)
+    return htmx.render(
+        request,
+        "storepoints/store_points.html",
+        "storepoints/_store_points.html",
+        {
+            "page": page,
+            "rows": [shown(row, now) for row in page.rows],
+            "order": order,
+            "counts": counts,
+            "total": sum(counts.values()),
+            "online": sum(counts.get(state, 0) for state in WORKING),
+            "degraded": counts.get(State.DEGRADED, 0),
+            "not_online": sum(
+                number for state, number in counts.items() if state not in WORKING
+            ),
+            "pills": pills(request.GET),
+            "filter": narrowed.form,
+            "is_filtered": any(request.GET.get(name) for name in narrowed.form.fields),
+            "destinations": Destination.objects.order_by("name"),
+            "servers": Server.objects.order_by("name"),
+            "menu": MENU.for_list(request, total=page.total),
+            "export_query": querystring.without(request.GET, "page", "size"),
+        },
+    )
+
+
+def pills(query: QueryDict) -> list[dict[str, Any]]:
+    """Return the choices above the list, with the one that is chosen."""
+    chosen = query.get("show", "")
+    return [
+        {
+            "label": label,
+            "query": querystring.changed(query, show=value or None),
+            "is_current": value == chosen,
+        }
+        for value, label in (("", "All"), *SHOWN)
+    ]
+
+
+def shown(row: Any, now: datetime) -> Any:
+    """Add to a row what its cells show."""
+    row.is_green = row.shown_state in WORKING
+    row.words = describe(row.shown_state, row.shown_reason)
+    free = free_percent(row.free_bytes, row.used_bytes)
+    row.used_percent = None if free is None else 100 - free
+    row.inbound = inbound_words(row)
+    row.latest_at = row.space_at if row.is_green else None
+    return row
+
+
+def inbound_words(row: StorePoint) -> str:
+    """Return what stands in the inbound backup column.
+
+    One of enabled, disabled, enabling, disabling; the last two until the agent has
+    applied the wish.
+    """
+    wanted = "enabled" if row.accepts_inbound else "disabled"
+    if row.inbound_applied == wanted and not row.is_inbound_pending:
+        return wanted
+    return "enabling" if row.accepts_inbound else "disabling"
+
+
+def _matching(query: QueryDict) -> QuerySet[StorePoint]:
+    now = clock.now()
+    rows = selectors.store_points(now=now, pulse=selectors.read_pulse(now))
+    matching: QuerySet[StorePoint] = narrow(StorePointFilter, query, rows).qs
+    return matching.order_by("name")
+
+
+@require_POST
+@needs("storepoints.view_storepoint")
+def act(request: HttpRequest) -> HttpResponse:
+    """Do what the action menu was asked for."""
+    return actions.respond(
+        request, menu=MENU, back="storepoints:store_points", matching=_matching
+    )
+
+
+@require_GET
+@needs("storepoints.view_storepoint")
+def export(request: HttpRequest) -> HttpResponseBase:
+    """Return what the filter matches as CSV, sizes in bytes."""
+    rows: Iterable[Any] = _matching(request.GET).iterator(chunk_size=500)
+    return csv_response(
+        "store-points.csv",
+        "name destination server path state reason checked_at total_bytes used_bytes "
+        "free_bytes inbound_backup".split(),
+        (
+            (
+                row.name,
+                row.server.destination.name,
+                row.server.name,
+                row.path,
+                row.shown_state,
+                row.shown_reason,
+                row.checked_at.isoformat() if row.checked_at else "",
+                row.total_bytes,
+                row.used_bytes,
+                row.free_bytes,
+                inbound_words(row),
+            )
+            for row in rows
+        ),
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@needs("storepoints.add_storepoint")
+def add(request: HttpRequest) -> HttpResponse:
+    """Add a directory as a store point, after its server's agent has looked at it."""
+    servers = list(Server.objects.order_by("name"))
+    status = 200
+    if request.method == "POST":
+        form = AddStorePointForm(
+            request.POST, may_take_over="is_taking_over" in request.POST
+        )
+        if form.is_valid():
+            try:
+                store_point = services.add_store_point(
+                    **form.cleaned_data, actor=request.user, now=clock.now()
+                )
+            except services.Refusal as refusal:
+                if refusal.code == "has-marker":
+                    form = AddStorePointForm(request.POST, may_take_over=True)
+                    form.is_valid()
+                form.add_error(refusal.field, str(refusal))
+            else:
+                messages.success(
+                    request,
+                    f"Added {store_point.name}. It is adopted and checked now; this "
+                    "page shows the result by itself.",
+                )
+                return redirect(store_point)
+        status = 422
+    else:
+        path = request.GET.get("path", "")
+        form = AddStorePointForm(
+            initial={
+                "server": request.GET.get("server") or (servers[0].pk if servers else None),
+                "path": path,
+            }
+        )
+    return render(
+        request,
+        "storepoints/add_store_point.html",
+        {
+            "form": form,
+            "volumes": [
+                {"server": server, "choices": volume_choices(server)}
+                for server in servers
+            ],
+        },
+        status=status,
+    )
+
+
