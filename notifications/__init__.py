@@ -1,0 +1,1 @@
+"""Who is told: settings, recipients, deliveries, mail."""

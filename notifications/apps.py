@@ -15,12 +15,13 @@ class NotificationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Listen for the wake-up that alerts sends after its commits."""
-        from alerts.signals import events_written  # noqa: PLC0415
+        from alerts.signals import events_written
 
         events_written.connect(_wake_up, dispatch_uid="notifications.wake_up")
 
 
-def _wake_up(sender: object, **news: Any) -> None:
-    from notifications.tasks import wake_up  # noqa: PLC0415
+def _wake_up(**_news: Any) -> None:
+    # Here, because models cannot be loaded before the apps are.
+    from notifications.tasks import wake_up
 
     wake_up()

@@ -144,9 +144,10 @@ def back_off(attempts: int, *, jitter: float) -> timedelta:
     It doubles with each attempt; ``jitter`` (0 to 1) spreads it over the upper
     quarter, so that what failed together does not come back together.
     """
-    exponent = min(max(attempts, 1) - 1, 20)
-    most = min(LAST_RETRY, FIRST_RETRY / 0.75 * 2**exponent)
-    return most * (0.75 + 0.25 * min(max(jitter, 0.0), 1.0))
+    doubled = float(1 << min(max(attempts, 1) - 1, 20))
+    most = min(LAST_RETRY, FIRST_RETRY / 0.75 * doubled)
+    share: float = 0.75 + 0.25 * min(max(jitter, 0.0), 1.0)
+    return most * share
 
 
 class Scope(StrEnum):

@@ -16,8 +16,12 @@ from alerts.models import AlertEvent
 from notifications.engine import UNSENT, DeliveryState
 
 ADDRESS_LENGTH = 254  # RFC 5321, 4.5.3.1.3: a path of 256 octets with its brackets.
-HOST = re.compile(
-    r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"
+
+validate_host = RegexValidator(
+    # A name's labels (underscores are common on local networks), IPv4, or IPv6.
+    r"\A(?:(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?"
+    r"|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)\Z",
+    "Expected a host name or an IP address, such as mail.example.org.",
 )
 
 
@@ -71,12 +75,7 @@ class EmailSettings(models.Model):
     host = models.CharField(
         max_length=255,
         blank=True,
-        validators=[
-            RegexValidator(
-                re.compile(rf"\A(?:{HOST.pattern})\Z"),
-                "Expected a host name or an IP address, such as mail.example.org.",
-            )
-        ],
+        validators=[validate_host],
     )
     port = models.PositiveIntegerField(
         default=587, validators=[MinValueValidator(1), MaxValueValidator(65535)]
@@ -239,7 +238,9 @@ class Delivery(models.Model):
                 name="delivery_unsent",
             ),
             models.Index(
-                fields=["batch"], condition=Q(batch__isnull=False), name="delivery_batch"
+                fields=["batch"],
+                condition=Q(batch__isnull=False),
+                name="delivery_batch",
             ),
             models.Index(
                 fields=["recipient", "-attempted_at"], name="delivery_by_recipient"

@@ -87,9 +87,9 @@ def told_of(alerts: Iterable[int], *, before: int) -> dict[int, dict[str, Person
 
 def is_due(now: datetime) -> Q:
     """Return the condition that a delivery wants to be sent, or sent again."""
-    return Q(state__in=[DeliveryState.PENDING, DeliveryState.RETRY], due_at__lte=now) | Q(
-        state=DeliveryState.SENDING, lease_until__lte=now
-    )
+    return Q(
+        state__in=[DeliveryState.PENDING, DeliveryState.RETRY], due_at__lte=now
+    ) | Q(state=DeliveryState.SENDING, lease_until__lte=now)
 
 
 def due_recipients(now: datetime) -> list[str]:
@@ -183,7 +183,7 @@ def _refused(failed: QuerySet[Delivery], now: datetime) -> DeliveryProblem | Non
         return None
     addresses = list(dict.fromkeys(row["recipient"] for row in refused))
     return DeliveryProblem(
-        since=min(row["attempted_at"] for row in refused),
+        since=min(row["attempted_at"] or now for row in refused),
         title=f"Mail to {humane.listed(addresses)} cannot be delivered",
         error=refused[0]["error"],
         cure="Correct the address under Settings > Notifications, or remove it; then "

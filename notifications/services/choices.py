@@ -161,5 +161,3 @@ def change_email_settings(server: MailServer, *, actor: User, now: datetime) -> 
         )
         hurry(now=now)
     return True
-
-

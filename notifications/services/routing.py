@@ -48,11 +48,7 @@ def _route_some(now: datetime) -> int:
     settings = alerts.notification_settings()
     audience = selectors.audience()
     told = selectors.told_of(
-        {
-            event.alert_id
-            for event in events
-            if event.kind == AlertEvent.Kind.CLEARED
-        },
+        {event.alert_id for event in events if event.kind == AlertEvent.Kind.CLEARED},
         before=events[0].pk,
     )
     deliveries: list[Delivery] = []
@@ -78,9 +74,7 @@ def _route_some(now: datetime) -> int:
         else:
             heard.update({person.address: person for person in route.people})
     Delivery.objects.bulk_create(deliveries, batch_size=500)
-    AlertEvent.objects.bulk_update(
-        events, ["routed_at", "routing"], batch_size=200
-    )
+    AlertEvent.objects.bulk_update(events, ["routed_at", "routing"], batch_size=200)
     return len(events)
 
 

@@ -130,9 +130,7 @@ class _Run:
             if self._down is not None:
                 raise NotSent(self._down)
             self._postman.open()
-            message = mail.compose(
-                batch.id, settings=self._settings, now=_present(now)
-            )
+            message = mail.compose(batch.id, settings=self._settings, now=_present(now))
             self._postman.send(message)
         except NotSent as failure:
             self._failed(batch, failure.problem, _present(now))
@@ -155,7 +153,7 @@ class _Run:
         if self._down is None:
             self._learn(problem, now)
         if problem.is_permanent:
-            _mark_refused(batch, problem, now=now)
+            _mark_refused(batch, problem)
             self.sent = replace(self.sent, refused=self.sent.refused + 1)
         else:
             _put_off(batch, problem, now=now)
@@ -216,6 +214,7 @@ def claim(recipient: str, *, now: datetime) -> _Batch | None:
     )
     if again is not None:
         batch, message_id = again
+        assert batch is not None  # noqa: S101 - a constraint of the table
         rows.filter(
             Q(state=DeliveryState.SENDING, lease_until__lte=now)
             | Q(state=DeliveryState.RETRY),
@@ -251,7 +250,7 @@ def _mark_sent(batch: _Batch, *, now: datetime) -> None:
         note_success(now=now)
 
 
-def _mark_refused(batch: _Batch, problem: Problem, *, now: datetime) -> None:
+def _mark_refused(batch: _Batch, problem: Problem) -> None:
     _claimed(batch).update(
         state=DeliveryState.FAILED, lease_until=None, error=problem.words
     )
@@ -303,9 +302,7 @@ def hurry(*, now: datetime) -> int:
     )
 
 
-def _note_failure(
-    problem: Problem, *, now: datetime, is_failing: bool = False
-) -> None:
+def _note_failure(problem: Problem, *, now: datetime, is_failing: bool = False) -> None:
     EmailSettings.objects.filter(pk=EmailSettings.ONLY).update(
         last_failure_at=now, last_error=problem.words, last_cure=problem.cure
     )
@@ -342,9 +339,7 @@ def give_up(*, now: datetime) -> int:
     return count
 
 
-def send_again(
-    deliveries: list[int], *, actor: User, now: datetime
-) -> BulkResult:
+def send_again(deliveries: list[int], *, actor: User, now: datetime) -> BulkResult:
     """Put failed deliveries back to be sent, by hand; compare-and-set and audited."""
     with transaction.atomic():
         rows = list(
@@ -427,6 +422,11 @@ def send_test(address: str, *, actor: User, now: datetime) -> Tested:
         )
     if problem is None:
         return Tested(
-            True, f"{settings} took the mail to {address}.", "", seconds
+            is_sent=True,
+            words=f"{settings} took the mail to {address}.",
+            cure="",
+            seconds=seconds,
         )
-    return Tested(False, problem.words, problem.cure, seconds)
+    return Tested(
+        is_sent=False, words=problem.words, cure=problem.cure, seconds=seconds
+    )

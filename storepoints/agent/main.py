@@ -169,7 +169,9 @@ class Agent:
             logger.warning("order refused: %s", refusal)
             return
         for complaint in order.complaints:
-            logger.warning("order %s: a store point is left out: %s", order.id, complaint)
+            logger.warning(
+                "order %s: a store point is left out: %s", order.id, complaint
+            )
         if order.kind != "probe":
             self._prober.answer(order.kind, order.id, order.body)
             return

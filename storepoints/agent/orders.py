@@ -94,9 +94,7 @@ def _volume(body: dict[str, Any]) -> None:
 def _store_points(body: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the entries that can be probed and what is wrong with the others."""
     if body.get("cause") not in ("due", "asked"):
-        raise wire.Refused(
-            f"cause is {body.get('cause')!r}: expected 'due' or 'asked'"
-        )
+        raise wire.Refused(f"cause is {body.get('cause')!r}: expected 'due' or 'asked'")
     entries = body.get("store_points")
     if not isinstance(entries, list):
         raise wire.Refused(f"store_points is {entries!r}: expected a list")

@@ -298,11 +298,7 @@ class Pool:
         wedged: list[_Lane] = []
         for call in self._running.values():
             task, lane = call.task, call.lane
-            if (
-                call.is_late
-                or lane is None
-                or now - call.began < task.deadline_seconds
-            ):
+            if call.is_late or lane is None or now - call.began < task.deadline_seconds:
                 continue
             call.is_late = True
             self._late += 1

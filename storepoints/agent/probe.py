@@ -328,9 +328,7 @@ def _check_volume(
     if adopted is None:
         return mount, statvfs
     if mount.mount_point != adopted["mount_point"]:
-        raise Failure(
-            Reason.DIFFERENT_VOLUME, _adopted(spec), found=mount.described()
-        )
+        raise Failure(Reason.DIFFERENT_VOLUME, _adopted(spec), found=mount.described())
     if how := volumes.difference(adopted, found):
         raise Failure(
             Reason.DIFFERENT_VOLUME,

@@ -231,9 +231,7 @@ class ProberClient:
                 self._leaving.remove(leaving)
                 still = {path for _, others in self._leaving for path in others}
                 with self._lock:
-                    self._tell(
-                        {"do": "release", "paths": sorted(set(paths) - still)}
-                    )
+                    self._tell({"do": "release", "paths": sorted(set(paths) - still)})
 
     def _answer_overdue(self) -> None:
         now = time.monotonic()

@@ -30,7 +30,16 @@ NO_STABLE_UUID = frozenset({"overlay", "ramfs"})
 EXT = frozenset({"ext2", "ext3", "ext4"})
 
 #: Types that have no identity but the place that they are mounted from.
-NAMED_BY_SOURCE = ("nfs", "cifs", "smb3", "fuse.", "9p", "virtiofs", "ceph", "glusterfs")
+NAMED_BY_SOURCE = (
+    "nfs",
+    "cifs",
+    "smb3",
+    "fuse.",
+    "9p",
+    "virtiofs",
+    "ceph",
+    "glusterfs",
+)
 
 #: Types that hold files somebody may want to keep.
 REAL = frozenset(

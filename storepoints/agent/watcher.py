@@ -81,7 +81,9 @@ class Watcher(threading.Thread):
             self._told_at[name] = now
         if len(self._told_at) > 2 * len(tell):
             self._told_at = {
-                name: at for name, at in self._told_at.items() if at + PAUSE_SECONDS > now
+                name: at
+                for name, at in self._told_at.items()
+                if at + PAUSE_SECONDS > now
             }
         return tell
 

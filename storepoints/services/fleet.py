@@ -247,7 +247,7 @@ def add_store_point(
         server, path, actor=actor, now=now, is_taking_over=is_taking_over
     )
     with transaction.atomic():
-        return _create_store_point(
+        store_point = _create_store_point(
             server=server,
             name=name,
             path=path,
@@ -257,6 +257,8 @@ def add_store_point(
             actor=actor,
             now=clock.now(),
         )
+        transaction.on_commit(lambda: ask_for_adoption(now=clock.now()))
+    return store_point
 
 
 def _create_store_point(
@@ -284,7 +286,6 @@ def _create_store_point(
     facts_recorded.send(
         StorePoint, store_points=[store_point.pk], servers=[server.pk], now=now
     )
-    transaction.on_commit(lambda: ask_for_adoption(now=now))
     return store_point
 
 

@@ -81,7 +81,9 @@ def test_it_refuses_orders_that_are_not_to_be_believed(
     master.post(wire.seal(newer, server=master.server, key="another key" * 3))
     master.post(wire.seal(newer, server="another", key=master.key))
     master.post(
-        wire.seal({**newer, "expires_at": now - 1}, server=master.server, key=master.key)
+        wire.seal(
+            {**newer, "expires_at": now - 1}, server=master.server, key=master.key
+        )
     )
     master.post({"nonsense": 1})
     master.drain(1.0)

@@ -1,0 +1,298 @@
+"""What administrators type: recipients, the mail server, the switches of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import formataddr, parseaddr
+from typing import Any, NamedTuple
+
+from crispy_forms.helper import FormHelper
+from crispy_forms.layout import Column, Field, Layout, Row
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+
+from alerts.catalogue import KINDS
+from notifications.models import (
+    ADDRESS_LENGTH,
+    EmailSettings,
+    Security,
+    validate_host,
+)
+from notifications.services import Choice, MailServer
+
+
+def _without_tag(*, labels: bool = True) -> FormHelper:
+    helper = FormHelper()
+    helper.form_tag = False
+    helper.disable_csrf = True
+    helper.form_show_labels = labels
+    return helper
+
+
+class RecipientForm(forms.Form):
+    """One address."""
+
+    address = forms.EmailField(
+        max_length=ADDRESS_LENGTH,
+        label="Add a recipient",
+        widget=forms.EmailInput(
+            attrs={"autocomplete": "off", "placeholder": "ops@example.org"}
+        ),
+        error_messages={
+            "required": "Expected an email address, such as ops@example.org.",
+            "invalid": "Expected an email address, such as ops@example.org.",
+        },
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.helper = _without_tag()
+
+
+class TestForm(forms.Form):
+    """Where to send a test mail."""
+
+    address = forms.EmailField(
+        max_length=ADDRESS_LENGTH,
+        label="To",
+        help_text="Sent at once, with the settings as they are saved.",
+        error_messages={
+            "required": "Expected an email address, such as ops@example.org.",
+            "invalid": "Expected an email address, such as ops@example.org.",
+        },
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.helper = _without_tag()
+
+
+class EmailSettingsForm(forms.Form):
+    """How mail is sent. The password is write-only."""
+
+    is_enabled = forms.BooleanField(
+        required=False,
+        label="Send mail",
+        help_text="Off: alerts are recorded and shown, and nobody is mailed.",
+    )
+    host = forms.CharField(
+        max_length=255,
+        required=False,
+        help_text="The mail server's name, such as mail.example.org. Empty: no mail.",
+        validators=[validate_host],
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    port = forms.IntegerField(
+        min_value=1,
+        max_value=65535,
+        help_text="Usually 587 with STARTTLS, 465 with TLS, 25 without.",
+    )
+    security = forms.ChoiceField(
+        choices=Security.choices,
+        help_text="With STARTTLS and TLS the server's certificate is verified.",
+    )
+    username = forms.CharField(
+        max_length=255,
+        required=False,
+        label="User name",
+        help_text="Empty when the server takes mail without.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    password = forms.CharField(
+        max_length=1000,
+        required=False,
+        strip=False,
+        # Never rendered again, also not after a mistake elsewhere in the form.
+        widget=forms.PasswordInput(
+            attrs={"autocomplete": "new-password"}, render_value=False
+        ),
+    )
+    sender = forms.CharField(
+        max_length=320,
+        required=False,
+        help_text="Who the mails are from: console@example.org, or "
+        "Store Points <console@example.org>.",
+    )
+    group_seconds = forms.IntegerField(
+        min_value=0,
+        max_value=3600,
+        label="Distance between mails",
+        help_text="Seconds between two mails to one person; what happens meanwhile is "
+        "told together. 30 is usual.",
+    )
+
+    def __init__(self, *args: Any, settings: EmailSettings, **kwargs: Any) -> None:
+        """Take the stored settings: whether there is a password decides the texts."""
+        self._settings = settings
+        super().__init__(*args, **kwargs)
+        for name in self.fields:
+            if name != "password":
+                self.initial[name] = getattr(settings, name)
+        has_password = bool(settings.sealed_password)
+        self.fields["password"].help_text = (
+            "Stored encrypted, never shown again. Leave empty to keep the one that is "
+            "stored; remove the user name to remove it."
+            if has_password
+            else "Stored encrypted, and never shown again."
+        )
+        if has_password:
+            self.fields["password"].widget.attrs["placeholder"] = "unchanged"
+        self.helper = _without_tag()
+        self.helper.layout = Layout(
+            Field("is_enabled"),
+            Row(
+                Column("host", css_class="col-md-7"),
+                Column("port", css_class="col-md-2"),
+                Column("security", css_class="col-md-3"),
+            ),
+            Row(
+                Column("username", css_class="col-md-6"),
+                Column("password", css_class="col-md-6"),
+            ),
+            Row(
+                Column("sender", css_class="col-md-8"),
+                Column("group_seconds", css_class="col-md-4"),
+            ),
+        )
+
+    def clean_username(self) -> str:
+        """Refuse what cannot stand in a protocol of lines."""
+        return _one_line(self.cleaned_data["username"])
+
+    def clean_password(self) -> str:
+        """Refuse what cannot stand in a protocol of lines."""
+        return _one_line(self.cleaned_data["password"])
+
+    def clean_sender(self) -> str:
+        """Return the sender as ``address`` or ``Name <address>``."""
+        text = _one_line(self.cleaned_data["sender"])
+        if not text:
+            return ""
+        name, address = parseaddr(text)
+        try:
+            validate_email(address)
+        except ValidationError:
+            raise ValidationError(
+                "Expected an address such as console@example.org, or a name and an "
+                "address such as Store Points <console@example.org>."
+            ) from None
+        if not name:
+            return address
+        # The name is kept as typed; how it is encoded is decided when it is sent.
+        return (
+            formataddr((name, address), charset="utf-8")
+            if name.isascii()
+            else (f"{name} <{address}>")
+        )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what cannot work together."""
+        data = super().clean() or {}
+        if data.get("host") and not data.get("sender") and "sender" not in self.errors:
+            self.add_error("sender", "Expected an address to send as.")
+        if data.get("password") and not data.get("username"):
+            self.add_error(
+                "username", "Expected a user name, because there is a password."
+            )
+        needs_password = (
+            data.get("username")
+            and not data.get("password")
+            and not self._settings.sealed_password
+        )
+        if needs_password and "password" not in self.errors:
+            self.add_error(
+                "password", "Expected a password, because there is a user name."
+            )
+        moved = self._settings.host and data.get("host") != self._settings.host
+        if (
+            moved
+            and data.get("username")
+            and not data.get("password")
+            and self._settings.sealed_password
+        ):
+            # A stored password must not be sent to a server it was not typed for.
+            self.add_error("password", "Type the password again: the host has changed.")
+        return data
+
+    def server(self) -> MailServer:
+        """Return what was typed."""
+        data = self.cleaned_data
+        password: str | None = data["password"] or None
+        if not data["username"]:
+            password = ""
+        return MailServer(
+            host=data["host"],
+            port=data["port"],
+            security=data["security"],
+            username=data["username"],
+            password=password,
+            sender=data["sender"],
+            is_enabled=data["is_enabled"],
+            group_seconds=data["group_seconds"],
+        )
+
+
+def _one_line(text: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise ValidationError("Expected one line without control characters.")
+    return text
+
+
+class KindRow(NamedTuple):
+    """The two switches of a kind as the page draws them."""
+
+    show: forms.BoundField
+    mail: forms.BoundField
+
+
+class KindsForm(forms.Form):
+    """Show in Console and Send Email of every kind.
+
+    A switch that is off is absent from a POST, so the page says in ``kinds`` which
+    kinds it showed: the others stay as they are, and a POST without is refused.
+    """
+
+    kinds = forms.MultipleChoiceField(
+        choices=lambda: [(slug, slug) for slug in KINDS],
+        error_messages={
+            "required": "Expected the kinds of alerts that the page showed.",
+            "invalid_choice": "Expected kinds of alerts, found %(value)s.",
+        },
+    )
+
+    def __init__(
+        self, *args: Any, choices: Mapping[str, Choice] | None = None, **kwargs: Any
+    ) -> None:
+        """Take what is chosen now, to draw it."""
+        super().__init__(*args, **kwargs)
+        for slug, kind in KINDS.items():
+            chosen = (choices or {}).get(slug, Choice())
+            for prefix, what, value in (
+                ("show", "show in console", chosen.is_shown),
+                ("mail", "send email", chosen.is_mailed),
+            ):
+                self.fields[f"{prefix}-{slug}"] = forms.BooleanField(
+                    required=False,
+                    initial=value,
+                    label=f"{kind.short_name}: {what}",
+                    widget=forms.CheckboxInput(
+                        attrs={
+                            "class": "form-check-input",
+                            "role": "switch",
+                            "aria-label": f"{kind.short_name}: {what}",
+                        }
+                    ),
+                )
+
+    def row(self, slug: str) -> KindRow:
+        """Return the switches of one kind."""
+        return KindRow(self[f"show-{slug}"], self[f"mail-{slug}"])
+
+    def choices(self) -> dict[str, Choice]:
+        """Return what was chosen, for the kinds that the page showed."""
+        data = self.cleaned_data
+        return {
+            slug: Choice(is_shown=data[f"show-{slug}"], is_mailed=data[f"mail-{slug}"])
+            for slug in data["kinds"]
+        }

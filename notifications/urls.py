@@ -1,0 +1,26 @@
+"""Addresses under /settings/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from notifications.views import deliveries, email, kinds, recipients
+
+app_name = "notifications"
+
+urlpatterns = [
+    path("notifications/", kinds.settings, name="settings"),
+    path("notifications/save/", kinds.save, name="save"),
+    path("notifications/reset/", kinds.reset, name="reset"),
+    path("notifications/recipients/", recipients.add, name="add_recipient"),
+    path(
+        "notifications/recipients/<int:key>/remove/",
+        recipients.remove,
+        name="remove_recipient",
+    ),
+    path("notifications/deliveries/", deliveries.log, name="deliveries"),
+    path("notifications/deliveries/actions/", deliveries.act, name="delivery_actions"),
+    path("email/", email.settings, name="email"),
+    path("email/save/", email.save, name="save_email"),
+    path("email/test/", email.test, name="test_email"),
+]

@@ -1,0 +1,116 @@
+"""The delivery log: what was sent to whom, and what was not, and why."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+from django.views.decorators.http import require_POST, require_safe
+
+from alerts.models import Alert
+from console.kit import actions, paging, querystring
+from console.kit.access import needs
+from console.kit.filters import Choice
+from console.kit.problems import WrongInput
+from console.kit.sorting import Column, Sorting
+from notifications import selectors
+from notifications.actions import MENU
+from notifications.engine import DeliveryState
+from notifications.models import ADDRESS_LENGTH, Delivery
+
+STATE = Choice(
+    "state", (("all", "All"), *((state.value, state.label) for state in DeliveryState))
+)
+
+SORTING = Sorting(
+    columns=(
+        Column("state", "State", ("state",)),
+        Column("recipient", "Recipient", ("recipient", "-pk")),
+        Column("message", "Message"),
+        Column("when", "Created", ("created_at",), is_first_descending=True),
+        Column("sent", "Sent", ("sent_at",), is_first_descending=True),
+        Column("attempts", "Attempts", ("attempts",), is_number=True),
+        Column("error", "Answer"),
+    ),
+    default="-when",
+)
+
+
+def matching(query: QueryDict) -> QuerySet[Delivery]:
+    """Return the messages that a query string of the log stands for.
+
+    ``state``, ``recipient`` (a part of the address) and ``alert`` (its number); raises
+    WrongInput for what is none.
+    """
+    rows = selectors.deliveries()
+    state = STATE.read(query)
+    if state != "all":
+        rows = rows.filter(state=state)
+    recipient = query.get("recipient", "").strip()
+    if len(recipient) > ADDRESS_LENGTH or "\0" in recipient:
+        raise WrongInput(
+            f"Expected a part of an address, at most {ADDRESS_LENGTH} characters."
+        )
+    if recipient:
+        rows = rows.filter(recipient__icontains=recipient)
+    alert = alert_of(query)
+    if alert is not None:
+        rows = rows.filter(event__alert=alert)
+    return rows
+
+
+def alert_of(query: QueryDict) -> int | None:
+    """Return the alert that a query string asks for."""
+    text = query.get("alert", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise WrongInput(f"Expected the number of an alert, found {text[:40]!r}.")
+    return int(text)
+
+
+@require_safe
+@needs("notifications.view_delivery")
+def log(request: HttpRequest) -> HttpResponse:
+    """List the messages, the newest first."""
+    order = SORTING.read(request)
+    page = paging.page(request, matching(request.GET).order_by(*order.fields))
+    counts = selectors.count_by_state()
+    alert = alert_of(request.GET)
+    return render(
+        request,
+        "notifications/deliveries.html",
+        {
+            "page": page,
+            "order": order,
+            "pills": STATE.pills(
+                request,
+                {
+                    "all": sum(counts.values()),
+                    **{state.value: count for state, count in counts.items()},
+                },
+            ),
+            "recipient": request.GET.get("recipient", ""),
+            "alert": Alert.objects.filter(pk=alert).first() if alert else None,
+            "without_alert": querystring.changed(request.GET, alert=None),
+            "hidden": querystring.hidden(
+                request.GET, leave_out=("recipient", "page", "csrfmiddlewaretoken")
+            ),
+            "is_filtered": any(
+                request.GET.get(name) for name in ("state", "recipient", "alert")
+            ),
+            "menu": MENU.for_list(request, total=page.total),
+        },
+    )
+
+
+@require_POST
+@needs("notifications.resend_delivery")
+def act(request: HttpRequest) -> HttpResponse:
+    """Do what the action menu was asked for."""
+    return actions.respond(
+        request,
+        menu=MENU,
+        back="notifications:deliveries",
+        matching=lambda query: matching(query).order_by("pk"),
+    )
