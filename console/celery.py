@@ -11,13 +11,15 @@ import warnings
 from typing import Any
 
 from celery import Celery, signals
-from celery.exceptions import CPendingDeprecationWarning
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
 # Said at every lost connection, about a default that a next release will have. What it is
 # about is decided here: running tasks are finished, and doing one twice changes nothing.
 warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+# Said at every start by root. Pickle is what would make that dangerous, and it is off.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 app = Celery("console")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -31,19 +33,27 @@ def keep_our_logging(**kwargs: Any) -> None:
     """Leave logging to the settings: with a receiver here, Celery sets up none."""
 
 
-def note_liveness(**kwargs: Any) -> None:
-    """Tell the supervisor that this process has just done something."""
-    from django.conf import settings
+def note_liveness(name: str) -> None:
+    """Tell the supervisor that the process of this name has just done something.
 
-    from console import liveness
+    `up` names the processes it starts; anywhere else nobody looks, and nothing happens.
+    """
+    if os.environ.get("CONSOLE_PROCESS") == name:
+        from django.conf import settings
 
-    liveness.touch(settings.DATA_DIR, os.environ["CONSOLE_PROCESS"])
+        from console import liveness
+
+        liveness.touch(settings.DATA_DIR, name)
 
 
-# `up` names the processes it starts. Anywhere else nobody looks at the files.
-match os.environ.get("CONSOLE_PROCESS"):
-    case "beat":
-        signals.after_task_publish.connect(note_liveness)
-    case "worker":
-        signals.task_postrun.connect(note_liveness)
-        signals.task_revoked.connect(note_liveness)  # an expired one counts as well
+@signals.after_task_publish.connect
+def note_that_beat_lives(**kwargs: Any) -> None:
+    """Note that beat has sent a task."""
+    note_liveness("beat")
+
+
+@signals.task_postrun.connect
+@signals.task_revoked.connect
+def note_that_the_worker_lives(**kwargs: Any) -> None:
+    """Note that the worker is through with a task, or has dropped an expired one."""
+    note_liveness("worker")

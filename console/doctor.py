@@ -214,14 +214,18 @@ def _broker(now: datetime) -> Iterator[Finding]:
         client.ping()
         queues = [*settings.CONSUMED_QUEUES]
         queues += sorted(
-            key.decode() for key in client.scan_iter("server.*", count=500, _type="list")
+            key.decode()
+            for key in client.scan_iter("server.*", count=500, _type="list")
         )
         lengths = {queue: int(client.llen(queue)) for queue in queues}
     except (RedisError, OSError) as error:
         text = f"{where}: {' '.join(str(error).split())}"
         if settings.IS_BROKER_EMBEDDED:
             # It stops with the console, which need not run while somebody looks.
-            verdict, cure = Verdict.WARNING, "Is the console running? Start it: make run"
+            verdict, cure = (
+                Verdict.WARNING,
+                "Is the console running? Start it: make run",
+            )
         else:
             verdict = Verdict.PROBLEM
             cure = "Is the server up, and CONSOLE_BROKER_URL right?"

@@ -566,7 +566,7 @@ def _kept_secret_key(path: Path) -> str:
         if not path.exists():
             new = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with open(os.open(new, flags, 0o600), "w") as file:
+            with os.fdopen(os.open(new, flags, 0o600), "w") as file:
                 file.write(secrets.token_urlsafe(50))
                 file.flush()
                 os.fsync(file.fileno())

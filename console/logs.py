@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+import sys
 import time
+from pathlib import Path
 
 #: A broker that is away is said once in this time by each logger, not at each attempt.
 REPEAT_SECONDS = 60.0
+
+
+class LineFormatter(logging.Formatter):
+    """Puts the time, the process and the level before the message.
+
+    The process is asked for at each line, because `up` forks its processes after the
+    settings have been loaded.
+    """
+
+    def __init__(self) -> None:
+        """Set the format; it takes no options."""
+        super().__init__(
+            "%(asctime)s %(console_process)s %(levelname)s %(name)s: %(message)s",
+            "%H:%M:%S",
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line (and the traceback, if there is one)."""
+        record.console_process = process_name()
+        return super().format(record)
+
+
+def process_name() -> str:
+    """Return the name under which `up` started this process, or the command's."""
+    name = os.environ.get("CONSOLE_PROCESS", "")
+    if not name:
+        name = sys.argv[1] if len(sys.argv) > 1 else Path(sys.argv[0]).name
+    return re.sub(r"[^\w-]", "", name)[:20] or "console"
 
 
 class BrokerAwayFilter(logging.Filter):
@@ -48,5 +80,9 @@ def _is_about_the_connection(record: logging.LogRecord) -> bool:
     text = record.getMessage()
     return any(
         word in text
-        for word in ("onnection to broker lost", "annot connect to", "onnection refused")
+        for word in (
+            "onnection to broker lost",
+            "annot connect to",
+            "onnection refused",
+        )
     )

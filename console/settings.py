@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from importlib import metadata
@@ -163,6 +160,7 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = "username"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_ADAPTER = "console.accounts.adapter.AccountAdapter"
+ACCOUNT_FORMS = {"login": "console.accounts.sign_in.SignInForm"}
 
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_NAME = "console_session"
@@ -305,6 +303,11 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 10,
     "health_check_interval": 10,
     "retry_on_timeout": True,
+    # For publishing. Left to itself Kombu tries for six seconds, in somebody's request.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 0.5,
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -338,23 +341,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
 # --- Logging ---------------------------------------------------------------------------
 
 
-def _process_name() -> str:
-    """Return the name under which `up` started this process, or the command's."""
-    name = os.environ.get("CONSOLE_PROCESS", "")
-    if not name:
-        name = sys.argv[1] if len(sys.argv) > 1 else Path(sys.argv[0]).name
-    return re.sub(r"[^\w-]", "", name)[:20] or "console"
-
-
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
-            "format": f"%(asctime)s {_process_name()} %(levelname)s %(name)s:"
-            " %(message)s",
-            "datefmt": "%H:%M:%S",
-        },
+        "line": {"()": "console.logs.LineFormatter"},
     },
     "filters": {"broker_away": {"()": "console.logs.BrokerAwayFilter"}},
     "handlers": {

@@ -7,7 +7,9 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -173,7 +175,7 @@ def _migration_lock() -> Iterator[None]:
 def prepare_first_start(now: datetime) -> str | None:
     """Enrol this machine, and return the link to make the first administrator with.
 
-    The link is None when there is an administrator. Both do nothing a second time.
+    The link is None when there is an administrator. Enrolling does nothing a second time.
     """
     # Here and not at the top: the shell is above the apps, its start-up code is not.
     from console.accounts.services import issue_setup_link
@@ -181,3 +183,33 @@ def prepare_first_start(now: datetime) -> str | None:
 
     ensure_master_server(now=now)
     return issue_setup_link(now)
+
+
+def in_a_fork(function: Callable[[], str | None]) -> str | None:
+    """Return what a function returns, without what it does to this process.
+
+    It opens connections to database and broker, and those must not be there when the
+    supervisor forks. Raises CannotStart when the function fails; it says why itself.
+    """
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(reader)
+            os.write(writer, (function() or "").encode())
+            code = 0
+        except BaseException:  # noqa: BLE001 (the last frame of a process)
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise CannotStart("The first start failed; the reason is above.")
+    return text or None

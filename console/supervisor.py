@@ -3,6 +3,8 @@
 Why it is our own, and not honcho, supervisord or circus: docs/decisions/0003. It uses
 the standard library only, has one thread and keeps no state on disk. What it promises:
 
+- A program is a command, or a function that runs in a fork of the supervisor. Forks share
+  what the supervisor has imported, so they start at once and cost little memory.
 - A program that ends, for whatever reason, is started again: after 0.2 s, then 0.4 s, and
   so on up to 10 s, back at 0.2 s once it has run for 30 s. It never gives up.
 - Each program leads a process group of its own. So Ctrl-C in a terminal reaches only the
@@ -17,15 +19,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import NoReturn, Protocol
 
 FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 10.0
@@ -38,13 +43,15 @@ LOOK_SECONDS = 0.1
 IDLE_SECONDS = 1.0
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """One program to keep running.
 
-    `env` is added to the supervisor's own environment. `needs` names programs that are
+    `argv` is the command, or what `sys.argv` is for `call`, a function that is run in a
+    fork and whose result is the exit code (None is 0). `env` is added to the supervisor's own environment. `needs` names programs that are
     started and ready before it and stopped after it. `is_ready` and `is_alive` are asked
     often and must answer at once; without them a started program counts as ready and
     alive. One whose `is_alive` has said False for `stalled_seconds` without a break
@@ -55,6 +62,7 @@ class Program:
 
     name: str
     argv: tuple[str, ...]
+    call: Callable[[], int | None] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     stop_seconds: float = 10.0
@@ -65,12 +73,44 @@ class Program:
     hint: str = ""
 
 
+class _Process(Protocol):
+    """What the supervisor asks of a process: subprocess.Popen and _Fork have it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self) -> int: ...
+
+
+@dataclass(slots=True)
+class _Fork:
+    """A forked process; like subprocess.Popen, as far as it is needed here."""
+
+    pid: int
+    returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            _, status = os.waitpid(self.pid, 0)
+            self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
 @dataclass(slots=True)
 class _Child:
     """A program and what became of it; instants are `time.monotonic()`."""
 
     program: Program
-    process: subprocess.Popen[bytes] | None = None
+    process: _Process | None = None
     started_at: float = 0.0
     start_at: float = 0.0
     delay: float = FIRST_DELAY_SECONDS
@@ -85,11 +125,18 @@ class Supervisor:
     """Keeps programs running until it is told to stop."""
 
     def __init__(
-        self, programs: Sequence[Program], *, say: Callable[[str], None] | None = None
+        self,
+        programs: Sequence[Program],
+        *,
+        say: Callable[[str], None] | None = None,
+        on_start: Callable[[str, int], None] | None = None,
+        private_fds: Sequence[int] = (),
     ) -> None:
-        """Take the programs in the order of their start; `say` prints one line.
+        """Take the programs in the order of their start.
 
-        Raises ValueError for a name used twice or a need that is not listed earlier.
+        `say` prints one line, `on_start` is told the name and process id of each program
+        that is started, and `private_fds` are closed in forks (a lock must end with its
+        holder, not with the last of its children). Raises ValueError for a name used twice or a need that is not listed earlier.
         """
         seen: set[str] = set()
         for program in programs:
@@ -103,6 +150,8 @@ class Supervisor:
             seen.add(program.name)
         self._children = {program.name: _Child(program) for program in programs}
         self._say = say or _print_line
+        self._on_start = on_start
+        self._private_fds = list(private_fds)
         self._signals = 0
         self._stopping = False
 
@@ -111,12 +160,16 @@ class Supervisor:
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
+        self._private_fds += [reader, writer]
         old_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         old_handlers = {
-            number: signal.signal(number, self._note_signal)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            number: signal.signal(number, self._note_signal) for number in _STOP_SIGNALS
         }
         old_handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
+        # What is loaded now is never collected: the collector would write to every object
+        # and so unshare the memory of the forks.
+        gc.collect()
+        gc.freeze()
         try:
             while self._step():
                 with contextlib.suppress(InterruptedError):
@@ -192,13 +245,10 @@ class Supervisor:
     def _start(self, child: _Child, now: float) -> None:
         program = child.program
         try:
-            child.process = subprocess.Popen(
-                program.argv,
-                env={**os.environ, **program.env},
-                stdin=subprocess.DEVNULL,
-                process_group=0,
-                preexec_fn=_die_with_parent(os.getpid()),
-            )
+            if program.call is not None:
+                child.process = self._fork(program, program.call)
+            else:
+                child.process = _spawn(program)
         except OSError as error:
             self._say(f"{program.name} does not start: {error}; trying again")
             self._back_off(child, now)
@@ -208,8 +258,60 @@ class Supervisor:
         child.stalled_since = None
         child.term_sent_at = None
         child.is_killed = False
+        if self._on_start is not None:
+            self._on_start(program.name, child.process.pid)
         if child.is_ready:
             self._announce(child)
+
+    def _fork(self, program: Program, call: Callable[[], int | None]) -> _Fork:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # A signal that comes before the child has its own handlers must wait for them:
+        # ours would count it in the wrong process and wake the parent's loop.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            parent = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                self._become(program, call, parent)
+            with contextlib.suppress(OSError):  # whoever of the two comes first
+                os.setpgid(pid, pid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        return _Fork(pid)
+
+    def _become(
+        self, program: Program, call: Callable[[], int | None], parent: int
+    ) -> NoReturn:
+        """Run a program's function in this fork and end with its result."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            os.setpgid(0, 0)
+            if (die := _die_with_parent(parent)) is not None:
+                die()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+            for descriptor in self._private_fds:
+                os.close(descriptor)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.environ.update(program.env)
+            sys.argv = list(program.argv)
+            code = call() or 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        except KeyboardInterrupt:
+            code = 130
+        except BaseException:  # noqa: BLE001 (the last frame of a process)
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            # Not sys.exit: that would run the supervisor's own frames below this one.
+            os._exit(code)
 
     def _look_at(self, child: _Child, now: float) -> None:
         program = child.program
@@ -268,7 +370,8 @@ class Supervisor:
                 self._kill(child)
             elif child.term_sent_at is None:
                 if child.program.name not in needed and child.process is not None:
-                    child.process.terminate()
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child.process.pid, signal.SIGTERM)
                     child.term_sent_at = now
             elif now - child.term_sent_at >= child.program.stop_seconds:
                 if not child.is_killed:
@@ -286,6 +389,16 @@ class Supervisor:
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
+
+
+def _spawn(program: Program) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        program.argv,
+        env={**os.environ, **program.env},
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509 (one thread)
+    )
 
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:
@@ -306,7 +419,7 @@ def _die_with_parent(parent: int) -> Callable[[], None] | None:
     return prepare
 
 
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+def _has_ended(process: _Process) -> bool:
     """Say whether a child has ended, without reaping it where the system can do that."""
     if not hasattr(os, "waitid"):
         return process.poll() is not None

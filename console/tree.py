@@ -1,19 +1,21 @@
-"""The processes of a console on one machine, and the program that supervises them.
+"""The processes of a console on one machine, supervised by `manage.py up`.
 
-`manage.py up` prepares everything and then becomes this program (`python -m
-console.tree`) by exec, because a supervisor that keeps Django loaded for ever costs as
-much memory as another worker. So nothing here may import Django.
+Web, worker, beat and watch are forks of `up`, which has loaded Django, Celery and every
+page by then: they share that memory and start at once (docs/decisions/0003). Valkey is a
+program of its own, and so is the agent, which runs without Django as it does elsewhere.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import functools
 import http.client
+import importlib
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
+
+from setproctitle import setproctitle
 
 from console import broker, env, liveness
 from console.supervisor import Program, Supervisor
@@ -21,136 +23,233 @@ from console.supervisor import Program, Supervisor
 WEB_THREADS = 8
 WORKER_THREADS = 8
 QUEUES = "console,reports,notifications"
+MEMORY_DIRECTORY = "/dev/shm"  # noqa: S108 (gunicorn makes a private file in it)
+#: What to ask when web listens on every address.
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared with)
 #: The worker is killed and started again when it has been behind for this long.
 WORKER_STALLED_SECONDS = 60.0
 
+#: Loaded before the first fork, besides the apps: what the forks would load each.
+PRELOADED = (
+    "celery.__main__",
+    "celery.apps.beat",
+    "celery.apps.worker",
+    "celery.bin.celery",
+    "celery.concurrency.thread",
+    "celery.worker",
+    "console.celery",
+    "console.urls",
+    "gunicorn.app.wsgiapp",
+    "gunicorn.workers.gthread",
+    "kombu.transport.redis",
+)
+
+
+def preload() -> None:
+    """Import what the forks need, so that they share it."""
+    from django.utils.module_loading import autodiscover_modules
+
+    for name in PRELOADED:
+        importlib.import_module(name)
+    autodiscover_modules("tasks")
+
+
+def supervise(
+    environment: env.Environment,
+    *,
+    lock: int,
+    on_broker_ready: Callable[[], None],
+    on_web_ready: Callable[[], None],
+) -> int:
+    """Keep the processes running until a signal ends that, and return the exit code.
+
+    `lock` is the descriptor of the data directory's lock, which no process inherits.
+    `on_broker_ready` is called once, when the embedded broker answers and nothing else
+    has been started; `on_web_ready` once, when web answers. The process id of each
+    process is in `run/NAME.pid` of the data directory.
+    """
+    directory = environment.data_dir / liveness.DIRECTORY
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for note in directory.iterdir():
+        # What earlier processes noted says nothing about the ones that start now.
+        note.unlink()
+
+    def note_pid(name: str, pid: int) -> None:
+        with contextlib.suppress(OSError):  # a full disk is told elsewhere
+            (directory / f"{name}.pid").write_text(f"{pid}\n")
+
+    # For the programs that are not forks.
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(env.REPOSITORY), path])
+    )
+    return Supervisor(
+        list_programs(
+            environment, on_broker_ready=on_broker_ready, on_web_ready=on_web_ready
+        ),
+        on_start=note_pid,
+        private_fds=[lock],
+    ).run()
+
 
 def list_programs(
-    environment: env.Environment, *, on_ready: Callable[[], None] | None = None
+    environment: env.Environment,
+    *,
+    on_broker_ready: Callable[[], None],
+    on_web_ready: Callable[[], None],
 ) -> list[Program]:
     """Return the programs to keep running, in the order of their start.
 
-    `on_ready` is called once, when web answers. With CONSOLE_BROKER_URL set there is no
-    Valkey among them.
+    With CONSOLE_BROKER_URL set there is no Valkey among them.
     """
-    common = _common_environment()
-
-    def program(name: str, *argv: str, **more: object) -> Program:
-        added = {**common, "CONSOLE_PROCESS": name}
-        added.update(more.pop("env", {}))  # type: ignore[call-overload]
-        return Program(name=name, argv=argv, env=added, **more)  # type: ignore[arg-type]
-
-    # -P: what lies in the directory where `up` was called must not be imported.
-    python = (sys.executable, "-P")
     programs = []
     if environment.is_broker_embedded:
-        programs.append(_valkey(environment, program))
+        programs.append(_valkey(environment, on_broker_ready))
     needs = tuple(program.name for program in programs)
-    programs += [
-        program(
+    fork = functools.partial(_fork, needs=needs)
+    return [
+        *programs,
+        fork(
             "web",
-            *python,
-            *_gunicorn(environment),
+            _gunicorn(environment),
+            _run_gunicorn,
             is_ready=lambda: _answers(environment.listen),
-            on_ready=on_ready,
-            needs=needs,
+            on_ready=on_web_ready,
             stop_seconds=6.0,
         ),
-        program(
+        fork(
             "worker",
-            *python,
-            *_celery("worker"),
-            *("--queues", QUEUES),
-            *("--pool", "threads", "--concurrency", str(WORKER_THREADS)),
-            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-            needs=needs,
-            stop_seconds=8.0,
+            [
+                *("celery", "--app", "console", "--quiet", "worker"),
+                *("--queues", QUEUES, "--hostname", "worker@%h"),
+                *("--pool", "threads", "--concurrency", str(WORKER_THREADS)),
+                *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+            ],
+            _run_celery,
             is_alive=lambda: liveness.is_worker_alive(environment.data_dir),
             stalled_seconds=WORKER_STALLED_SECONDS,
-        ),
-        program(
-            "beat",
-            *python,
-            *_celery("beat"),
-            # In memory: the default keeps a file that a kill can corrupt, and a schedule
-            # of seconds has nothing to remember.
-            *("--scheduler", "celery.beat:Scheduler"),
-            needs=needs,
-            stop_seconds=4.0,
-        ),
-        program(
-            "agent",
-            *python,
-            *("-m", "storepoints.agent"),
-            env={
-                "CONSOLE_DATA_DIR": str(environment.data_dir),
-                "CONSOLE_AGENT_FILE": str(environment.agent_file),
-                "CONSOLE_BROKER_URL": environment.broker_url,
-            },
-            needs=needs,
             stop_seconds=8.0,
         ),
-        program(
-            "watch",
-            *python,
-            str(env.REPOSITORY / "manage.py"),
-            "watch",
+        fork(
+            "beat",
+            [
+                *("celery", "--app", "console", "--quiet", "beat"),
+                # In memory: the default keeps a file that a kill can corrupt, and a
+                # schedule of seconds has nothing to remember. No pid file either.
+                *("--scheduler", "celery.beat:Scheduler", "--pidfile="),
+            ],
+            _run_celery,
             stop_seconds=4.0,
         ),
+        _agent(environment, needs),
+        fork("watch", ["manage.py", "watch"], _run_management, stop_seconds=4.0),
     ]
-    return programs
 
 
-def _common_environment() -> dict[str, str]:
-    path = os.environ.get("PYTHONPATH")
-    return {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(env.REPOSITORY), path])),
-        "PYTHONUNBUFFERED": "1",
-        # glibc gives each thread an arena of its own, which doubles the memory of the
-        # processes with threads and speeds up nothing under the interpreter's lock.
-        "MALLOC_ARENA_MAX": "2",
-    }
+def _fork(
+    name: str,
+    argv: list[str],
+    call: Callable[[], int | None],
+    *,
+    needs: tuple[str, ...],
+    stop_seconds: float,
+    is_ready: Callable[[], bool] | None = None,
+    on_ready: Callable[[], None] | None = None,
+    is_alive: Callable[[], bool] | None = None,
+    stalled_seconds: float = 0.0,
+) -> Program:
+    return Program(
+        name=name,
+        argv=tuple(argv),
+        call=call,
+        env={"CONSOLE_PROCESS": name},
+        needs=needs,
+        stop_seconds=stop_seconds,
+        is_ready=is_ready,
+        on_ready=on_ready,
+        is_alive=is_alive,
+        stalled_seconds=stalled_seconds,
+    )
 
 
-def _valkey(environment: env.Environment, program: Callable[..., Program]) -> Program:
+def _valkey(environment: env.Environment, on_ready: Callable[[], None]) -> Program:
     directory = broker.prepare_directory(
         environment.data_dir, environment.broker_socket
     )
-    return program(
-        "valkey",
-        *broker.valkey_arguments(
-            broker.valkey_program(), directory, environment.broker_socket
-        ),
+    arguments = broker.valkey_arguments(
+        broker.valkey_program(), directory, environment.broker_socket
+    )
+    return Program(
+        name="valkey",
+        argv=tuple(arguments),
         is_ready=lambda: broker.is_listening(environment.broker_socket),
+        on_ready=on_ready,
         stop_seconds=5.0,
         hint=f"see {directory / broker.LOG_FILE}",
     )
 
 
+def _agent(environment: env.Environment, needs: tuple[str, ...]) -> Program:
+    return Program(
+        name="agent",
+        # -P: what lies in the directory where `up` was called must not be imported.
+        argv=(sys.executable, "-P", "-m", "storepoints.agent"),
+        env={
+            "CONSOLE_PROCESS": "agent",
+            "CONSOLE_DATA_DIR": str(environment.data_dir),
+            "CONSOLE_AGENT_FILE": str(environment.agent_file),
+            "CONSOLE_BROKER_URL": environment.broker_url,
+            # Celery loads Django wherever this is set.
+            "DJANGO_SETTINGS_MODULE": "",
+            "PYTHONUNBUFFERED": "1",
+            # glibc gives each thread an arena of its own, which costs memory and speeds
+            # up nothing under the interpreter's lock.
+            "MALLOC_ARENA_MAX": "2",
+        },
+        needs=needs,
+        stop_seconds=8.0,
+    )
+
+
 def _gunicorn(environment: env.Environment) -> list[str]:
-    # One process with threads: pages are short and read one database, and a second
-    # process would cost more memory than everything else here does together.
+    # One process with threads: pages are short and read one database.
     options = [
-        *("-m", "gunicorn", "console.wsgi:application"),
+        *("gunicorn", "console.wsgi:application"),
         *("--bind", str(environment.listen)),
         *("--worker-class", "gthread", "--workers", "1"),
         *("--threads", str(WEB_THREADS)),
         *("--timeout", "60", "--graceful-timeout", "4", "--keep-alive", "15"),
         *("--log-level", "warning", "--no-control-socket"),
     ]
-    if os.access("/dev/shm", os.W_OK):
+    if os.access(MEMORY_DIRECTORY, os.W_OK):
         # A slow disk must not make gunicorn take a healthy worker for a dead one.
-        options += ["--worker-tmp-dir", "/dev/shm"]
+        options += ["--worker-tmp-dir", MEMORY_DIRECTORY]
     return options
 
 
-def _celery(command: str) -> list[str]:
-    return ["-m", "celery", "--app", "console", "--quiet", command]
+def _run_gunicorn() -> None:
+    from gunicorn.app.wsgiapp import run
+
+    run()  # type: ignore[no-untyped-call]
+
+
+def _run_celery() -> None:
+    from celery.__main__ import main
+
+    setproctitle(" ".join(sys.argv))
+    main()
+
+
+def _run_management() -> None:
+    from django.core.management import execute_from_command_line
+
+    setproctitle(" ".join(sys.argv))
+    execute_from_command_line(sys.argv)
 
 
 def _answers(listen: env.Listen) -> bool:
     """Say whether web answers /livez, within half a second."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
+    host = LOOPBACK.get(listen.host, listen.host)
     connection = http.client.HTTPConnection(host, listen.port, timeout=0.5)
     try:
         connection.request("GET", "/livez")
@@ -159,38 +258,3 @@ def _answers(listen: env.Listen) -> bool:
         return False
     finally:
         connection.close()
-
-
-def main() -> int:
-    """Supervise the processes until a signal ends it; `manage.py up` execs this.
-
-    The two file descriptors come from `up`: the locked file, held for as long as this
-    process lives, and a pipe with the text to print when web answers (it holds the
-    one-time link, which must not be seen in the list of processes).
-    """
-    parser = argparse.ArgumentParser(prog="python -m console.tree")
-    parser.add_argument("--lock-fd", type=int, required=True)
-    parser.add_argument("--text-fd", type=int, required=True)
-    options = parser.parse_args()
-    os.set_inheritable(options.lock_fd, False)
-    with open(options.text_fd, encoding="utf-8") as file:
-        text = file.read()
-
-    environment = env.read()
-    _forget_liveness(environment.data_dir)
-
-    def announce() -> None:
-        print(text, flush=True)
-
-    return Supervisor(list_programs(environment, on_ready=announce)).run()
-
-
-def _forget_liveness(data_dir: Path) -> None:
-    """Remove what earlier processes noted: it says nothing about these."""
-    for name in ("beat", "worker"):
-        with contextlib.suppress(OSError):
-            (data_dir / liveness.DIRECTORY / name).unlink()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

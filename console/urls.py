@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import util
-
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 
 from console import health
 from console.views import dashboard, search, shell
@@ -17,15 +16,15 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("", include("console.accounts.urls")),
+    path("destinations/", include("storepoints.urls")),
+    path("alerts/", include("alerts.urls")),
+    path(
+        "settings/",
+        RedirectView.as_view(pattern_name="notifications:settings"),
+        name="settings",
+    ),
+    path("settings/", include("notifications.urls")),
 ]
-
-for prefix, module in (
-    ("destinations/", "storepoints.urls"),
-    ("alerts/", "alerts.urls"),
-    ("settings/", "notifications.urls"),
-):
-    if util.find_spec(module) is not None:
-        urlpatterns.append(path(prefix, include(module)))
 
 handler400 = "console.views.errors.bad_request"
 handler403 = "console.views.errors.forbidden"

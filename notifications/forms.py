@@ -157,12 +157,12 @@ class EmailSettingsForm(forms.Form):
         )
 
     def clean_username(self) -> str:
-        """Refuse what cannot stand in a protocol of lines."""
-        return _one_line(self.cleaned_data["username"])
+        """Refuse what the mail protocol cannot carry."""
+        return _ascii_line(self.cleaned_data["username"])
 
     def clean_password(self) -> str:
-        """Refuse what cannot stand in a protocol of lines."""
-        return _one_line(self.cleaned_data["password"])
+        """Refuse what the mail protocol cannot carry."""
+        return _ascii_line(self.cleaned_data["password"])
 
     def clean_sender(self) -> str:
         """Return the sender as ``address`` or ``Name <address>``."""
@@ -231,6 +231,15 @@ class EmailSettingsForm(forms.Form):
             is_enabled=data["is_enabled"],
             group_seconds=data["group_seconds"],
         )
+
+
+def _ascii_line(text: str) -> str:
+    if not text.isascii():
+        raise ValidationError(
+            "Expected letters of ASCII only: signing in to a mail server allows no "
+            "others."
+        )
+    return _one_line(text)
 
 
 def _one_line(text: str) -> str:

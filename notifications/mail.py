@@ -60,6 +60,7 @@ class Item:
     cure: str
     command: str
     effects: str
+    since: str
     resolve: tuple[str, ...]
     url: str
 
@@ -270,6 +271,7 @@ def _item(events: Sequence[AlertEvent], began: datetime | None) -> Item:
         cure=one_line(cure.text, 600) if cure else "",
         command=one_line(cure.command, 1200) if cure else "",
         effects=kind.effects if kind and not is_cleared else "",
+        since=_since(alert, is_cleared=is_cleared),
         resolve=kind.resolve if kind and not is_cleared else (),
         url=_url(alert.get_absolute_url()),
     )
@@ -307,6 +309,13 @@ def _openings(alerts: Sequence[list[AlertEvent]]) -> dict[int, datetime]:
         if key < ended[alert]:
             began[ended[alert]] = at
     return began
+
+
+def _since(alert: Alert, *, is_cleared: bool) -> str:
+    """Return what happened after the news that a mail tells, when it comes late."""
+    if is_cleared or alert.cleared_at is None:
+        return ""
+    return f"It has cleared since, at {_at(alert.cleared_at)}."
 
 
 def _reason(alert: Alert) -> tuple[str, verdict.Cure | None]:

@@ -16,11 +16,13 @@ from django.db.models import (
     DurationField,
     ExpressionWrapper,
     F,
+    IntegerField,
     Q,
     QuerySet,
     Value,
     When,
 )
+from django.db.models.functions import Cast
 
 from console.kit import heartbeat
 from storepoints.engine import INTERVALS_UNTIL_STALE, TICK_SILENCE
@@ -57,7 +59,8 @@ def _before(now: datetime, seconds_field: str) -> ExpressionWrapper:
     return ExpressionWrapper(
         Value(now, output_field=DateTimeField())
         - ExpressionWrapper(
-            F(seconds_field)
+            # Django multiplies durations by this very field type only on SQLite.
+            Cast(F(seconds_field), IntegerField())
             * Value(
                 timedelta(seconds=INTERVALS_UNTIL_STALE), output_field=DurationField()
             ),

@@ -97,18 +97,17 @@ def valkey(valkey_server: Valkey) -> Iterator[Valkey]:
 
 def _publish_to(url: str) -> None:
     """Make the Celery app forget its connections and publish to another broker."""
-    from celery.app.amqp import AMQP
     from kombu import pools
 
-    from console.celery import app
+    from console import celery
 
+    app: Any = celery.app
     if app._pool is not None:
         app._pool.force_close_all()
         app._pool = None
     pools.reset()
     app.__dict__.pop("amqp", None)
-    app.conf.broker_url = app.conf.broker_read_url = app.conf.broker_write_url = url
-    assert isinstance(app.amqp, AMQP)
+    app.conf.update(broker_url=url, broker_read_url=url, broker_write_url=url)
 
 
 # --- which tests run where -------------------------------------------------------------
@@ -123,7 +122,8 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """Run the marked tests on PostgreSQL, and all but those only for it on SQLite."""
-    chosen, other = [], []
+    chosen: list[pytest.Item] = []
+    other: list[pytest.Item] = []
     for item in items:
         mark = item.get_closest_marker("postgres")
         if is_on_postgres():
@@ -165,9 +165,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     count = len(set(_left_out))
     line = f"{count} {'test was' if count == 1 else 'tests were'} left out"
     if os.environ.get(NOTHING_LEFT_OUT):
-        terminalreporter.write_line(
-            f"{line}, and {NOTHING_LEFT_OUT} is set:", red=True
-        )
+        terminalreporter.write_line(f"{line}, and {NOTHING_LEFT_OUT} is set:", red=True)
         for name in sorted(set(_left_out)):
             terminalreporter.write_line(f"  {name}", red=True)
     else:

@@ -87,8 +87,10 @@ class Postgres:
 
     def _wait(self, programs: Path, rights: Mapping[str, Any]) -> None:
         deadline = time.monotonic() + 30
-        ask = [programs / "bin" / "pg_isready", "-q", "-h", self._directory]
-        while subprocess.run(ask, check=False, cwd=self._directory, **rights).returncode:
+        ask = [str(programs / "bin" / "pg_isready"), "-q", "-h", str(self._directory)]
+        while subprocess.run(
+            ask, check=False, cwd=self._directory, **rights
+        ).returncode:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 log = (self._directory / "log").read_text(errors="replace")
                 self.stop()

@@ -42,4 +42,4 @@ from console.settings import *  # noqa: E402, F403 (the settings of a test are a
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Messages stay in this process. Tests that need a broker ask for the `valkey` fixture.
 CELERY_BROKER_URL = "memory://"
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object] = {}
+CELERY_BROKER_TRANSPORT_OPTIONS = {}

@@ -17,7 +17,9 @@ class AccountAdapter(DefaultAccountAdapter):
         return False
 
     def respond_user_inactive(
-        self, request: HttpRequest, user: AbstractBaseUser
+        self,
+        request: HttpRequest,
+        user: AbstractBaseUser,
     ) -> HttpResponse:
         """Say at the sign-in page that the account is switched off."""
         messages.error(

@@ -15,7 +15,12 @@ from console.accounts.models import User
 class RoleBackend(BaseBackend):
     """Answers has_perm from the table in console.accounts.roles; signs nobody in."""
 
-    def has_perm(self, user_obj: Any, perm: str, obj: Model | None = None) -> bool:
+    def has_perm(
+        self,
+        user_obj: Any,
+        perm: str,
+        obj: Model | None = None,
+    ) -> bool:
         """Return True when the person's role holds the permission.
 
         Otherwise raises PermissionDenied, which has_perm() turns into False: the
@@ -27,7 +32,11 @@ class RoleBackend(BaseBackend):
             raise PermissionDenied
         return True
 
-    def get_all_permissions(self, user_obj: Any, obj: Model | None = None) -> set[str]:
+    def get_all_permissions(
+        self,
+        user_obj: Any,
+        obj: Model | None = None,
+    ) -> set[str]:
         """Return the permissions that the table lists for the person's role."""
         if not isinstance(user_obj, User) or not user_obj.is_active:
             return set()

@@ -13,7 +13,7 @@ from console.accounts.models import Theme, User
 from console.accounts.roles import ROLE_TEXTS, Role
 
 NAME_HELP = "Letters, digits and @ . + - _, at most 150. Used to sign in."
-PASSWORD_HELP = (
+HELP_TEXT = (
     "At least 8 characters, not a common password, not only digits, not like the name."
 )
 
@@ -28,7 +28,7 @@ def password_field(label: str = "Password", **kwargs: Any) -> forms.CharField:
         strip=False,
         validators=[MaxLengthValidator(PASSWORD_LENGTH)],
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text=PASSWORD_HELP,
+        help_text=HELP_TEXT,
         **kwargs,
     )
 

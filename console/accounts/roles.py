@@ -21,7 +21,7 @@ class Role(StrEnum):
 ROLE_TEXTS: dict[Role, str] = {
     Role.VIEWER: "sees everything, changes nothing",
     Role.OPERATOR: "acknowledges alerts, checks store points, switches inbound backup",
-    Role.ADMINISTRATOR: "everything: destinations, store points, settings, users",
+    Role.ADMINISTRATOR: "does everything, also destinations, store points, settings and users",
 }
 
 #: Permissions to look at something: these, and by the rule in `holds` every other one

@@ -67,7 +67,7 @@ class Confirmation(Generic[M]):
     button: str = ""
 
 
-def applies_always(row: Model, now: datetime) -> str:
+def applies_always(_row: Model, _now: datetime) -> str:
     """Say that an action applies to every row."""
     return ""
 
@@ -248,9 +248,7 @@ def choose(
             f"Expected the ids of {menu.noun.many} in 'ids', found "
             f"{', '.join(asked)[:80]!r}."
         ) from None
-    found = {
-        _key_of(row, menu.key): row for row in _in_batches(rows, menu.key, values)
-    }
+    found = {_key_of(row, menu.key): row for row in _in_batches(rows, menu.key, values)}
     keys = [str(value) for value in values]
     return _Chosen(
         [found[key] for key in keys if key in found],
@@ -263,7 +261,7 @@ def choose(
 
 
 def _column(rows: QuerySet[M], key: str) -> Any:
-    meta = rows.model._meta
+    meta = rows.model._meta  # noqa: SLF001 (documented)
     return meta.pk if key == "pk" else meta.get_field(key)
 
 
@@ -285,9 +283,7 @@ def next_url(request: HttpRequest, default: str) -> str:
     return resolve_url(default)
 
 
-def perform(
-    action: Action[M], rows: Sequence[M], ask: Ask, *, noun: Noun | None = None
-) -> BulkResult:
+def perform(action: Action[M], rows: Sequence[M], ask: Ask) -> BulkResult:
     """Run an action on the rows to which it applies; the others are skipped.
 
     Raises Forbidden when the actor lacks the permission.
@@ -367,9 +363,7 @@ def respond(
         level = messages.WARNING
     if result.failed:
         level = messages.ERROR
-    messages.add_message(
-        request, level, result.sentences(action.done_word, menu.noun)
-    )
+    messages.add_message(request, level, result.sentences(action.done_word, menu.noun))
     return redirect(goal)
 
 

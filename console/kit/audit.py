@@ -37,7 +37,7 @@ def _entry(
         actor_id=person.pk if person else None,
         actor_name=person.get_username() if person else CONSOLE,
         verb=verb,
-        object_kind=subject._meta.model_name or "" if subject is not None else "",
+        object_kind=subject._meta.model_name or "" if subject is not None else "",  # noqa: SLF001 (documented)
         object_id=str(subject.pk) if subject is not None else "",
         object_name=str(subject)[:255] if subject is not None else "",
         note=note,

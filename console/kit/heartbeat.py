@@ -31,13 +31,6 @@ def age(name: str, now: datetime) -> float | None:
 
 
 def read(names: Iterable[str]) -> dict[str, datetime]:
-    """Return when the parts of these names last beat; those that never did lack."""
-    return dict(
-        Heartbeat.objects.filter(name__in=list(names)).values_list("name", "beaten_at")
-    )
-
-
-def read(names: Iterable[str]) -> dict[str, datetime]:
     """Return when each of these parts last beat; one query, without those that never."""
     return dict(
         Heartbeat.objects.filter(name__in=list(names)).values_list("name", "beaten_at")

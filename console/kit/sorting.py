@@ -81,16 +81,22 @@ class Sorting:
             column=column,
             is_descending=is_descending,
             fields=tuple(
-                _field(each, is_descending) for each in (*column.order, "pk")
+                _field(each, is_descending=is_descending)
+                for each in (*column.order, "pk")
             ),
             headers=tuple(
-                self._header(request, each, column, is_descending)
+                self._header(request, each, column, is_descending=is_descending)
                 for each in self.columns
             ),
         )
 
     def _header(
-        self, request: HttpRequest, column: Column, current: Column, is_descending: bool
+        self,
+        request: HttpRequest,
+        column: Column,
+        current: Column,
+        *,
+        is_descending: bool,
     ) -> Header:
         query = ""
         aria_sort: Literal["ascending", "descending", ""] = ""
@@ -112,7 +118,7 @@ class Sorting:
         )
 
 
-def _field(name: str, is_descending: bool) -> OrderBy:
+def _field(name: str, *, is_descending: bool) -> OrderBy:
     """Return one term; a field that is declared with "-" turns the other way."""
     is_reversed = name.startswith("-")
     field = F(name.removeprefix("-"))

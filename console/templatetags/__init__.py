@@ -1,0 +1,1 @@
+"""What base.html asks for."""

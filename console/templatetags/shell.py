@@ -11,6 +11,10 @@ from django.template import Context
 from console.accounts.models import User
 from console.kit import clock
 from console.views import banners, freshness, navigation
+from console.views.banners import Banner
+from console.views.freshness import Freshness
+from console.views.navigation import DrawnSection
+from storepoints.selectors import read_pulse
 
 register = template.Library()
 
@@ -19,10 +23,10 @@ register = template.Library()
 class Shell:
     """What base.html draws around a page."""
 
-    navigation: list[navigation.DrawnSection]
-    banners: list[banners.Banner]
+    navigation: list[DrawnSection]
+    banners: list[Banner]
     banners_digest: str
-    freshness: freshness.Freshness | None
+    freshness: Freshness | None
     version: str
 
 
@@ -33,11 +37,12 @@ def shell(context: Context) -> Shell:
     if not isinstance(getattr(request, "user", None), User):
         return Shell([], [], "", None, settings.VERSION)
     now = clock.now()
-    current = banners.current(now)
+    pulse = read_pulse(now)
+    current = banners.current(now, pulse)
     return Shell(
-        navigation=navigation.draw(request),
+        navigation=navigation.draw(request, now, pulse),
         banners=current,
         banners_digest=banners.digest(current),
-        freshness=freshness.read(now),
+        freshness=freshness.read(pulse),
         version=settings.VERSION,
     )

@@ -1,0 +1,1 @@
+"""The shell and the pages that look into every app."""

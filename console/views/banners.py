@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from storepoints import selectors as storepoints
+from notifications import selectors as notifications
+from storepoints.selectors import Pulse
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,11 @@ class Banner:
     cure: str = ""
 
 
-Provider = Callable[[datetime], list[Banner]]
+Provider = Callable[[datetime, Pulse], list[Banner]]
 
 
-def checks_not_running(now: datetime) -> list[Banner]:
+def checks_not_running(_now: datetime, pulse: Pulse) -> list[Banner]:
     """Warn when nobody asks what is due: then every state shown is an old one."""
-    pulse = storepoints.read_pulse(now)
     if pulse.is_running:
         return []
     text = "Health checks are not running: what the pages show is not current."
@@ -43,15 +43,24 @@ def checks_not_running(now: datetime) -> list[Banner]:
     ]
 
 
+def mail_not_delivered(now: datetime, _pulse: Pulse) -> list[Banner]:
+    """Warn when people are not told, because then silence means nothing."""
+    problem = notifications.delivery_problem(now)
+    if problem is None:
+        return []
+    text = f"{problem.title}: {problem.error}" if problem.error else problem.title
+    return [Banner("critical", text, since=problem.since, cure=problem.cure)]
+
+
 #: Every banner comes from one of these; each is asked on every page, so each makes at
-#: most one query.
-PROVIDERS: tuple[Provider, ...] = (checks_not_running,)
+#: most one query while all is well.
+PROVIDERS: tuple[Provider, ...] = (checks_not_running, mail_not_delivered)
 
 
-def current(now: datetime) -> list[Banner]:
+def current(now: datetime, pulse: Pulse) -> list[Banner]:
     """Return the banners to show now, the worst first."""
     order = ("critical", "warning", "low")
-    banners = [banner for provider in PROVIDERS for banner in provider(now)]
+    banners = [banner for provider in PROVIDERS for banner in provider(now, pulse)]
     return sorted(banners, key=lambda banner: order.index(banner.severity))
 
 

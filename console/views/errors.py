@@ -40,7 +40,10 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     return render(request, "403.html", context, status=403)
 
 
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+def not_found(
+    request: HttpRequest,
+    exception: Exception,
+) -> HttpResponse:
     """Say that there is nothing here, and where to look (404)."""
     return render(request, "404.html", {"path": request.path}, status=404)
 
@@ -50,7 +53,7 @@ def too_many(request: HttpRequest) -> HttpResponse:
     return render(request, "429.html", status=429)
 
 
-def server_error(request: HttpRequest) -> HttpResponse:
+def server_error(_request: HttpRequest) -> HttpResponse:
     """Say that the console failed (500), without asking anything that may have failed.
 
     No database, no person, no navigation: any of these may be what is broken.
@@ -58,7 +61,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _plain("500.html", 500)
 
 
-def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+def csrf_failure(
+    request: HttpRequest,
+    reason: str = "",
+) -> HttpResponse:
     """Say that a form was too old or came from elsewhere (403), and what to do."""
     return render(request, "403_csrf.html", {"path": request.path}, status=403)
 

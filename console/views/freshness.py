@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from storepoints import selectors as storepoints
+from storepoints.selectors import Pulse
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,8 @@ class Freshness:
     words: str
 
 
-def read(now: datetime) -> Freshness:
-    """Return how fresh the checks are; one query."""
-    pulse = storepoints.read_pulse(now)
+def read(pulse: Pulse) -> Freshness:
+    """Return how fresh the checks are; no query."""
     if not pulse.is_running:
         return Freshness(is_fresh=False, at=pulse.tick_at, words="checks stopped")
     if pulse.report_at is None:

@@ -11,8 +11,9 @@ from django.urls import NoReverseMatch, reverse
 
 from alerts import selectors as alerts
 from console.accounts.models import User
-from console.kit import clock, humane
+from console.kit import humane
 from storepoints import selectors as storepoints
+from storepoints.selectors import Pulse
 from storepoints.states import WORKING
 
 
@@ -31,7 +32,7 @@ class Item:
     label: str
     url_name: str
     permission: str
-    badge: Callable[[datetime], Badge | None] | None = None
+    badge: Callable[[datetime, Pulse], Badge | None] | None = None
     icon: str = ""
 
 
@@ -65,16 +66,16 @@ class DrawnSection:
     items: tuple[DrawnItem, ...] = field(default_factory=tuple)
 
 
-def store_points_not_online(now: datetime) -> Badge | None:
+def store_points_not_online(now: datetime, pulse: Pulse) -> Badge | None:
     """Return how many store points lack the green indicator."""
-    rows = storepoints.store_points(now=now, pulse=storepoints.read_pulse(now))
+    rows = storepoints.store_points(now=now, pulse=pulse)
     counts = storepoints.count_by_shown_state(rows)
     count = sum(n for state, n in counts.items() if state not in WORKING)
     text = f"{humane.counted(count, 'store point')} not online"
     return Badge(count, text) if count else None
 
 
-def alerts_unacknowledged(now: datetime) -> Badge | None:
+def alerts_unacknowledged(now: datetime, _pulse: Pulse) -> Badge | None:
     """Return how many alerts nobody has acknowledged."""
     count = sum(alerts.count_by_severity(now).values())
     text = f"{humane.counted(count, 'alert')} not acknowledged"
@@ -123,7 +124,7 @@ SECTIONS: tuple[Section, ...] = (
                 "notifications:settings",
                 "notifications.view_notificationsetting",
             ),
-            Item("Email", "notifications:email", "notifications.view_mailserver"),
+            Item("Email", "notifications:email", "notifications.change_emailsettings"),
             Item("Channels", "notifications:channels", "notifications.view_channel"),
             Item("Users", "users", "accounts.view_user"),
             Item("Audit log", "audit_log", "kit.view_auditentry"),
@@ -133,7 +134,10 @@ SECTIONS: tuple[Section, ...] = (
 
 
 def draw(
-    request: HttpRequest, sections: Iterable[Section] = SECTIONS
+    request: HttpRequest,
+    now: datetime,
+    pulse: Pulse,
+    sections: Iterable[Section] = SECTIONS,
 ) -> list[DrawnSection]:
     """Return the navigation for the person: what exists and what may be seen."""
     person = request.user
@@ -147,13 +151,17 @@ def draw(
         and (url := _url(item.url_name))
     }
     current = _current(request.path, urls.values())
-    now = clock.now()
     drawn = [
         DrawnSection(
             label=section.label,
             icon=section.icon,
             items=tuple(
-                _draw(item, urls[item.url_name], request.path, current, now)
+                _draw(
+                    item,
+                    urls[item.url_name],
+                    item.badge(now, pulse) if item.badge else None,
+                    _aria(urls[item.url_name], request.path, current),
+                )
                 for item in section.items
                 if item.url_name in urls
             ),
@@ -163,18 +171,22 @@ def draw(
     return [section for section in drawn if section.items]
 
 
-def _draw(
-    item: Item, url: str, path: str, current: str, now: datetime
-) -> DrawnItem:
-    aria = "page" if url == path else "true"
+def _draw(item: Item, url: str, badge: Badge | None, current: str) -> DrawnItem:
     return DrawnItem(
         key=item.url_name.replace(":", "-"),
         label=item.label,
         url=url,
         icon=item.icon,
-        badge=item.badge(now) if item.badge else None,
-        current=aria if url == current else "",
+        badge=badge,
+        current=current,
     )
+
+
+def _aria(url: str, path: str, current: str) -> str:
+    """Return aria-current of an entry: the page itself, or a page below it."""
+    if url != current:
+        return ""
+    return "page" if url == path else "true"
 
 
 def _url(name: str) -> str:
@@ -186,5 +198,7 @@ def _url(name: str) -> str:
 
 def _current(path: str, urls: Iterable[str]) -> str:
     """Return the address of the entry that a path lies under: the longest one."""
-    above = [url for url in urls if path == url or (url != "/" and path.startswith(url))]
+    above = [
+        url for url in urls if path == url or (url != "/" and path.startswith(url))
+    ]
     return max(above, key=len, default="")

@@ -14,6 +14,7 @@ from console.kit.access import SIGNED_IN, needs
 from console.kit.actions import next_url
 from console.kit.problems import WrongInput
 from console.views import banners, freshness, navigation
+from storepoints.selectors import read_pulse
 
 
 @require_safe
@@ -24,17 +25,18 @@ def status(request: HttpRequest) -> HttpResponse:
     if not htmx.is_part(request):
         return redirect("dashboard")
     now = clock.now()
-    current = banners.current(now)
+    pulse = read_pulse(now)
+    current = banners.current(now, pulse)
     digest = banners.digest(current)
     return render(
         request,
         "console/_status.html",
         {
-            "freshness": freshness.read(now),
+            "freshness": freshness.read(pulse),
             "banners": current,
             "banners_digest": digest,
             "have_banners_changed": request.GET.get("banners", "") != digest,
-            "navigation": navigation.draw(request),
+            "navigation": navigation.draw(request, now, pulse),
         },
     )
 

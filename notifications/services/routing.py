@@ -53,7 +53,6 @@ def _route_some(now: datetime) -> int:
     )
     deliveries: list[Delivery] = []
     for event in events:
-        event.routed_at = now
         if event.kind not in AlertEvent.NEWS:
             continue
         news = News(event.kind)
@@ -74,7 +73,12 @@ def _route_some(now: datetime) -> int:
         else:
             heard.update({person.address: person for person in route.people})
     Delivery.objects.bulk_create(deliveries, batch_size=500)
-    AlertEvent.objects.bulk_update(events, ["routed_at", "routing"], batch_size=200)
+    # A storm has many events and few different sentences.
+    by_sentence: dict[str, list[int]] = {}
+    for event in events:
+        by_sentence.setdefault(event.routing, []).append(event.pk)
+    for sentence, keys in by_sentence.items():
+        AlertEvent.objects.filter(pk__in=keys).update(routed_at=now, routing=sentence)
     return len(events)
 
 

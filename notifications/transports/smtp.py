@@ -175,12 +175,20 @@ def explain(
             "Check that this is a mail server that takes mail from this machine.",
             Scope.SERVER,
         )
+    if isinstance(error, UnicodeError) and is_connecting:
+        return Problem(
+            "The user name or the password has letters outside ASCII, which signing in "
+            "to a mail server does not allow.",
+            "Choose another password for the mail account, and type it under "
+            "Settings > Email.",
+            Scope.SERVER,
+        )
     if isinstance(error, UnicodeError):
         return Problem(
-            f"The address cannot be written in a mail: {error}",
+            f"The address cannot be written in a mail: {_plain(str(error))}.",
             "Correct the address.",
-            Scope.SERVER if is_connecting else Scope.RECIPIENT,
-            is_permanent=not is_connecting,
+            Scope.RECIPIENT,
+            is_permanent=True,
         )
     return _explain_connection(error, settings, is_connecting=is_connecting)
 
@@ -194,6 +202,11 @@ def _explain_connection(
     def broken(words: str, cure: str) -> Problem:
         return Problem(words, cure, scope, is_certain=is_connecting)
 
+    if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(
+        error.__context__, TimeoutError
+    ):
+        # smtplib says of a time-out that the connection was closed.
+        error = error.__context__
     if isinstance(error, smtplib.SMTPServerDisconnected):
         return broken(
             f"{where} closed the connection without an answer.",

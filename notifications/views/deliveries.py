@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
-from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
 from alerts.models import Alert
-from console.kit import actions, paging, querystring
+from console.kit import actions, htmx, paging, querystring
 from console.kit.access import needs
 from console.kit.filters import Choice
 from console.kit.problems import WrongInput
@@ -77,9 +76,10 @@ def log(request: HttpRequest) -> HttpResponse:
     page = paging.page(request, matching(request.GET).order_by(*order.fields))
     counts = selectors.count_by_state()
     alert = alert_of(request.GET)
-    return render(
+    return htmx.render(
         request,
         "notifications/deliveries.html",
+        "notifications/_deliveries.html",
         {
             "page": page,
             "order": order,

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from storepoints.agent import disk, volumes
@@ -49,7 +50,7 @@ _WRITE_PROBLEMS = {
 }
 
 
-class _Problem(Exception):
+class _Problem(Exception):  # noqa: N818 - an answer, not an error of ours
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
@@ -174,7 +175,7 @@ def _open(path: str) -> int:
         if error.errno in (errnos.ENOTDIR, errnos.ELOOP):
             with contextlib.suppress(OSError):
                 if stat.S_ISLNK(os.lstat(path).st_mode):
-                    target = os.readlink(path)
+                    target = Path(path).readlink()
                     raise _Problem(
                         "symlink",
                         f"{path} is a symbolic link to {target}: "

@@ -27,7 +27,11 @@ _CONSUMER = "storepoints.agent.consumer:AgentConsumer"
 def make_app(configuration: Configuration) -> Celery:
     """Return the application of an agent; connects to nothing yet."""
     queue = wire.queue_of(configuration.server)
-    app = Celery("agent", broker=configuration.broker_url, set_as_current=False)
+    # No fixups: Celery would load the console's Django for an agent that is started
+    # from the console's environment.
+    app = Celery(
+        "agent", broker=configuration.broker_url, set_as_current=False, fixups=[]
+    )
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -78,7 +82,7 @@ def publish(app: Celery, connection: Any, envelope: wire.Envelope) -> None:
         wire.REPORT_TASK,
         args=[envelope],
         connection=connection,
-        queue=REPORTS,
+        queue=REPORTS,  # type: ignore[arg-type] # its stubs know names only
         expires=REPORT_EXPIRES_SECONDS,
         ignore_result=True,
         retry=False,

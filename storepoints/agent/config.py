@@ -111,10 +111,10 @@ def write_configuration(
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         raise
 
 
@@ -211,7 +211,7 @@ def _hook(path: Path, data: dict[str, Any]) -> str:
     expected = "expected the absolute path of a program that may be run"
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         raise ConfigurationError(f"{path}: hook is {_shown(value)}: {expected}")
-    if not os.path.isfile(value) or not os.access(value, os.X_OK):
+    if not Path(value).is_file() or not os.access(value, os.X_OK):
         raise ConfigurationError(f"{path}: hook is {value!r}: {expected}")
     return value
 

@@ -14,7 +14,7 @@ logger = logging.getLogger("storepoints.agent")
 RETRY_SECONDS = 1.0
 
 
-class AgentConsumer(Consumer):  # type: ignore[misc]
+class AgentConsumer(Consumer):
     """Connects to the broker again every second for ever, instead of ever later."""
 
     _is_told = False
@@ -22,7 +22,7 @@ class AgentConsumer(Consumer):  # type: ignore[misc]
     def ensure_connected(self, conn: Any) -> Any:
         """Return the connection once the broker has answered."""
 
-        def complain(error: Exception, interval: float) -> None:
+        def complain(error: Exception, _interval: float) -> None:
             if not self._is_told:
                 self._is_told = True
                 logger.warning(

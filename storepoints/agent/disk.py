@@ -13,6 +13,7 @@ import errno as errnos
 import json
 import os
 import stat
+from pathlib import Path
 from typing import Any, Protocol
 
 from storepoints.states import Reason
@@ -47,7 +48,7 @@ class Step(Protocol):
     call: str
 
 
-class Failure(Exception):
+class Failure(Exception):  # noqa: N818 - a finding, not an error of ours
     """A layer that failed: the reason, what was expected and what was found."""
 
     def __init__(
@@ -106,7 +107,7 @@ def what_stands_at(path: str, error: OSError) -> str:
     try:
         mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
-            return f"a symbolic link to {os.readlink(path)}"
+            return f"a symbolic link to {Path(path).readlink()}"
     except OSError as second:
         if second.errno == errnos.ELOOP:
             return "a loop of symbolic links on the way"
@@ -149,7 +150,7 @@ def mount_id(descriptor: int) -> int:
                 raise OSError(number, os.strerror(number))
         elif int.from_bytes(buffer.raw[:4], "little") & _STATX_MNT_ID:
             return int.from_bytes(buffer.raw[144:152], "little")
-    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+    with Path(f"/proc/self/fdinfo/{descriptor}").open(encoding="ascii") as lines:
         for line in lines:
             if line.startswith("mnt_id:"):
                 return int(line[7:])

@@ -38,8 +38,8 @@ class _Outcome:
 class Switch:
     """The inbound switches of this server's store points, and their hook."""
 
-    def __init__(self, finished: Callable[[str, bool], None]) -> None:
-        """``finished(id, has_failed)`` is called when a hook has ended."""
+    def __init__(self, finished: Callable[[str, str], None]) -> None:
+        """``finished(id, error)`` is called when a hook has ended; no error is empty."""
         self._finished = finished
         self._hook = ""
         self._timeout_seconds = 30.0
@@ -123,7 +123,7 @@ class Switch:
             self._outcomes[spec.id] = _Outcome(state, error)
             with self._lock:
                 self._running.pop(spec.id, None)
-            self._finished(spec.id, bool(error))
+            self._finished(spec.id, error)
 
     def _run(self, spec: Spec, state: str) -> str:
         """Run the hook to its end and return what went wrong."""

@@ -105,10 +105,10 @@ class Agent:
 
     def __init__(self, configuration: Configuration) -> None:
         # Celery takes a second to load: a wrong configuration is told before.
-        from storepoints.agent.app import make_app, publish  # noqa: PLC0415
-        from storepoints.agent.orders import Inbox  # noqa: PLC0415
-        from storepoints.agent.prober_client import ProberClient  # noqa: PLC0415
-        from storepoints.agent.reporter import BrokerLink, Reporter  # noqa: PLC0415
+        from storepoints.agent.app import make_app, publish
+        from storepoints.agent.orders import Inbox
+        from storepoints.agent.prober_client import ProberClient
+        from storepoints.agent.reporter import BrokerLink, Reporter
 
         self._configuration = configuration
         self._app = app = make_app(configuration)
@@ -127,7 +127,7 @@ class Agent:
         )
         self._is_stopping = threading.Event()
 
-        @app.task(name=wire.ORDER_TASK, ignore_result=True)  # type: ignore[misc]
+        @app.task(name=wire.ORDER_TASK, ignore_result=True)
         def carry_out(envelope: object) -> None:
             self.carry_out(envelope)
 
@@ -181,12 +181,12 @@ class Agent:
         if not order.store_points:
             self._reporter.ping(cause)
 
-    def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
-        from celery.worker import state  # noqa: PLC0415
+    def _told_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+        from celery.worker import state
 
         if not self._is_stopping.is_set():
             self._is_stopping.set()
-            state.should_stop = 0
+            state.should_stop = 0  # type: ignore[assignment] # an exit code
             threading.Thread(target=self._stop_hard, daemon=True).start()
 
     def _stop_hard(self) -> None:

@@ -162,7 +162,7 @@ def tidy_path(path: str) -> str:
 
     A trailing slash would make the kernel follow a symbolic link.
     """
-    if "//" in path or path.endswith("/") or "/./" in path or path.endswith("/."):
+    if "//" in path or "/./" in path or path.endswith(("/", "/.")):
         return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
     return path
 

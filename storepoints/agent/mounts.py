@@ -78,11 +78,13 @@ class MountTable:
     lines: dict[bytes, Mount]
     by_id: dict[int, Mount] = field(init=False)
     _below: dict[tuple[int, str], Mount] = field(init=False)
+    _covering: dict[str, Mount | None] = field(init=False)
     #: Answers that hold as long as this snapshot does (see volumes.py).
     cache: dict[str, dict[str, str]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.cache = {}
+        self._covering = {}
         self.by_id = {mount.id: mount for mount in self.lines.values()}
         self._below = {}
         for mount in self.lines.values():
@@ -96,7 +98,15 @@ class MountTable:
 
         It walks from the root as the kernel does, so that of several mounts on one
         directory the last wins, and what is mounted over an ancestor hides all below.
+        What was found is kept as long as the snapshot: it follows from nothing else.
         """
+        try:
+            return self._covering[path]
+        except KeyError:
+            found = self._covering[path] = self._walk(path)
+            return found
+
+    def _walk(self, path: str) -> Mount | None:
         below = self._below
         mount: Mount | None = None
         here = 0

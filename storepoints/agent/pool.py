@@ -47,19 +47,19 @@ class Task(Protocol):
     def run(self) -> object:
         """Do it and return the result, never None; may hang."""
 
-    def deliver(self, result: object) -> None:
+    def deliver(self, result: object, /) -> None:
         """Take the result of a call that was in time."""
 
-    def late(self, since: float, running: Task | None, waiting_for: str) -> None:
+    def late(self, since: float, running: Task | None, waiting_for: str, /) -> None:
         """Say that the call does not come back; ``since`` in epoch seconds."""
 
     def recovered(self) -> None:
         """Take note that a late call came back at last; its result is dropped."""
 
-    def replaces(self, other: Task) -> bool:
+    def replaces(self, other: Task, /) -> bool:
         """Return whether the other task need not be done when this one is."""
 
-    def covers(self, other: Task) -> bool:
+    def covers(self, other: Task, /) -> bool:
         """Return whether the result of this running task is good for the other."""
 
 
@@ -129,7 +129,7 @@ class Pool:
                 call = self._enqueue(task)
             elif task.repeats or not call.is_late:
                 call.follow(task)
-            late = self._why_late(call, task)
+            late = self._why_late(call)
         if late is not None:
             task.late(*late)
 
@@ -161,9 +161,7 @@ class Pool:
         """Return how many threads there are, stuck ones included."""
         return self._threads
 
-    def _why_late(
-        self, call: _Call, task: Task
-    ) -> tuple[float, Task | None, str] | None:
+    def _why_late(self, call: _Call) -> tuple[float, Task | None, str] | None:
         if call.is_late:
             return call.began_at, call.task, ""
         lane = call.lane
@@ -280,6 +278,7 @@ class Pool:
             with self._lock:
                 while not self._ready and len(self._running) <= self._late:
                     self._watch.wait()
+                    looked, spent = time.monotonic(), time.process_time()
                 is_waiting = bool(self._ready) and not self._idle
                 now, cpu = time.monotonic(), time.process_time()
                 if is_waiting and (cpu - spent) < 0.5 * (now - looked):

@@ -28,8 +28,8 @@ from storepoints.agent.messages import Finding, Spec, Volume, spec_of, volume_of
 from storepoints.agent.mounts import Mounts
 from storepoints.agent.pool import Pool
 from storepoints.agent.tasks import OrderTask, ProbeTask, VolumeTask, lane_of
-from storepoints.agent.watcher import Watcher
 from storepoints.agent.volumes import real_mounts
+from storepoints.agent.watcher import Watcher
 
 if TYPE_CHECKING:
     from storepoints.agent.mounts import Mount
@@ -139,8 +139,8 @@ class Prober:
         """Probe a store point whose call came back."""
         self._probe_now(store_point, cause="due")
 
-    def _hook_finished(self, store_point: str, has_failed: bool) -> None:
-        self._probe_now(store_point, cause="due", runs_hook=not has_failed)
+    def _hook_finished(self, store_point: str, error: str) -> None:
+        self._probe_now(store_point, cause="due", runs_hook=not error)
 
     def _mounts_changed(self, store_points: list[str]) -> None:
         self._volumes_due.set()

@@ -67,7 +67,7 @@ class ProberClient:
         }
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._is_stopping = False
+        self._is_stopping = threading.Event()
         self._child: _Child | None = None
         self._store_points: dict[str, dict[str, Any]] = {}
         self._stuck: dict[str, float] = {}
@@ -85,12 +85,11 @@ class ProberClient:
 
     def stop(self) -> None:
         """End the prober; waits a second for it and never for its threads."""
-        with self._lock:
-            self._is_stopping = True
-            child = self._child
+        self._is_stopping.set()
         self._wake.set()
-        if child is not None:
-            child.end()
+        # Its own thread ends it: the kernel kills the prober when that thread is gone.
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(2 * STOP_SECONDS)
 
     @property
     def pid(self) -> int | None:
@@ -161,17 +160,18 @@ class ProberClient:
 
     def _look_after(self) -> None:
         pause = 0.0
-        while not self._is_stopping:
+        while not self._is_stopping.is_set():
             try:
                 started = time.monotonic()
                 child = _Child(self._heard, self._wake)
                 self._introduce(child)
-                while not self._is_stopping and child.is_well():
+                while not self._is_stopping.is_set() and child.is_well():
                     self._wake.wait(LOOK_SECONDS)
                     self._wake.clear()
                     self._see_off()
                     self._answer_overdue()
-                if self._is_stopping:
+                if self._is_stopping.is_set():
+                    child.end()
                     return
                 self._part(child)
             except Exception:
@@ -186,11 +186,11 @@ class ProberClient:
     def _wait(self, seconds: float) -> bool:
         """Wait and return whether the agent is to stop."""
         until = time.monotonic() + seconds
-        while not self._is_stopping and (left := until - time.monotonic()) > 0:
+        while not self._is_stopping.is_set() and (left := until - time.monotonic()) > 0:
             self._wake.wait(min(left, LOOK_SECONDS))
             self._wake.clear()
             self._answer_overdue()
-        return self._is_stopping
+        return self._is_stopping.is_set()
 
     def _introduce(self, child: _Child) -> None:
         """Tell a new prober all that the one before it knew."""
@@ -211,8 +211,6 @@ class ProberClient:
             for _, message in self._unanswered.values():
                 child.tell(message)
             self._child = child
-            if self._is_stopping:
-                child.end()
 
     def _part(self, child: _Child) -> None:
         with self._lock:

@@ -121,7 +121,7 @@ class Reporter(threading.Thread):
                 return
             try:
                 self._send(self._sealed(message))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, try again
                 self._put_back(message)
                 if not self._is_away:
                     self._is_away = True

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storepoints.agent import adoption, volumes
-from storepoints.agent.messages import Finding, Spec, Volume, VolumeId
+from storepoints.agent.messages import Finding, Spec, Volume, VolumeId, tidy_path
 from storepoints.agent.probe import Progress, not_responding, probe
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ class ProbeTask:
     repeats: bool = True
     key: str = field(init=False)
     deadline_seconds: float = field(init=False)
-    _progress: Progress = field(init=False)
+    progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
         self.key = self.spec.path
         self.deadline_seconds = self.spec.deadline_seconds
-        self._progress = Progress()
+        self.progress = Progress()
 
     def run(self) -> object:
         """Return the finding; a failure is confirmed against a fresh mount table."""
@@ -80,7 +80,7 @@ class ProbeTask:
         return probe(
             self.spec,
             table,
-            self._progress,
+            self.progress,
             cause=self.cause,
             settle=self.prober.switch.settle,
         )
@@ -94,9 +94,9 @@ class ProbeTask:
 
     def late(self, since: float, running: Task | None, waiting_for: str) -> None:
         """Send the finding that the store point does not respond."""
-        progress = self._progress
+        progress = self.progress
         if isinstance(running, ProbeTask):
-            progress = running._progress
+            progress = running.progress
         finding = not_responding(
             self.spec, progress, cause=self.cause, since=since, waiting_for=waiting_for
         )
@@ -134,12 +134,11 @@ class OrderTask:
     volume: VolumeId | None = None
     repeats: bool = False
     deadline_seconds: float = INSPECT_DEADLINE_SECONDS
+    key: str = field(init=False)
 
-    @property
-    def key(self) -> str:
-        """Return the path: one call at a time for it, whatever the call is."""
-        path: str = self.data["path"]
-        return path
+    def __post_init__(self) -> None:
+        # One call at a time for a path, whatever the call is.
+        self.key = tidy_path(self.data["path"])
 
     def run(self) -> object:
         """Return the answer."""
@@ -160,7 +159,7 @@ class OrderTask:
         answer: dict[str, Any] = result  # type: ignore[assignment]
         self.prober.send_answer(self.order, self.kind, answer)
 
-    def late(self, since: float, running: Task | None, waiting_for: str) -> None:
+    def late(self, _since: float, _running: Task | None, _waiting_for: str) -> None:
         """Answer that the path does not respond."""
         self.prober.send_answer(
             self.order, self.kind, not_responding_answer(self.kind, self.data)
@@ -169,11 +168,11 @@ class OrderTask:
     def recovered(self) -> None:
         """Do nothing: the order was answered."""
 
-    def replaces(self, other: Task) -> bool:
+    def replaces(self, _other: Task) -> bool:
         """Return False: every order is answered."""
         return False
 
-    def covers(self, other: Task) -> bool:
+    def covers(self, _other: Task) -> bool:
         """Return False: an inspection says nothing about a probe."""
         return False
 
@@ -233,17 +232,17 @@ class VolumeTask:
         found: list[Volume] = result  # type: ignore[assignment]
         self.sweep.add(self.mount, found[0] if found else None)
 
-    def late(self, since: float, running: Task | None, waiting_for: str) -> None:
+    def late(self, _since: float, _running: Task | None, _waiting_for: str) -> None:
         """Leave the volume out of the listing."""
         self.sweep.add(self.mount, None)
 
     def recovered(self) -> None:
         """Do nothing: the next listing has it."""
 
-    def replaces(self, other: Task) -> bool:
+    def replaces(self, _other: Task) -> bool:
         """Return False: a listing waits for each of its volumes."""
         return False
 
-    def covers(self, other: Task) -> bool:
+    def covers(self, _other: Task) -> bool:
         """Return False: a listing waits for each of its volumes."""
         return False

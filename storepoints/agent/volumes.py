@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storepoints.agent.messages import Space, Volume, VolumeId
@@ -100,7 +101,7 @@ def uuid_by_link(mount: Mount, table: MountTable) -> str:
     if not uuids:
         return ""
     try:
-        number = os.stat(mount.source).st_rdev
+        number = Path(mount.source).stat().st_rdev
     except OSError:
         return ""
     return uuids.get(f"{os.major(number)}:{os.minor(number)}", "")
@@ -108,15 +109,15 @@ def uuid_by_link(mount: Mount, table: MountTable) -> str:
 
 def _linked_uuids() -> Iterator[tuple[str, str]]:
     try:
-        names = os.listdir(BY_UUID)
+        links = list(Path(BY_UUID).iterdir())
     except OSError:
         return
-    for name in names:
+    for link in links:
         try:
-            number = os.stat(f"{BY_UUID}/{name}").st_rdev
+            number = link.stat().st_rdev
         except OSError:
             continue
-        yield f"{os.major(number)}:{os.minor(number)}", name
+        yield f"{os.major(number)}:{os.minor(number)}", link.name
 
 
 def identify(
@@ -219,7 +220,7 @@ def real_mounts(table: MountTable) -> list[Mount]:
     mounted one by one into a container.
     """
     # Loaded late: it takes longer to import than everything else in the prober.
-    import psutil  # noqa: PLC0415
+    import psutil
 
     found: dict[str, Mount] = {}
     for partition in psutil.disk_partitions(all=True):

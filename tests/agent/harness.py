@@ -206,9 +206,7 @@ def make_spec(path: Path | str, *, name: str = "", **fields: Any) -> dict[str, A
 class AgentProcess:
     """``python -m storepoints.agent`` and what it says."""
 
-    def __init__(
-        self, directory: Path, master: Master, *, extra: str = "", user: int = 0
-    ) -> None:
+    def __init__(self, directory: Path, master: Master, *, extra: str = "") -> None:
         self.log = directory / "agent.log"
         self.file = directory / "agent.toml"
         write_configuration(
@@ -226,8 +224,12 @@ class AgentProcess:
                 stderr=log,
                 stdout=log,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                **({"user": user, "group": user, "extra_groups": []} if user else {}),
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(ROOT),
+                    # The master starts its agent from the console's environment.
+                    "DJANGO_SETTINGS_MODULE": "console.settings",
+                },
             )
 
     def prober(self) -> int:

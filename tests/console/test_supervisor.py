@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -32,6 +33,8 @@ for spec in plan["programs"]:
     for hook in ("is_ready", "is_alive"):
         if path := spec.pop(hook, None):
             spec[hook] = Path(path).exists
+    if code := spec.pop("call", None):
+        spec["call"] = lambda code=code: exec(code, {})
     programs.append(supervisor.Program(**{**spec, "argv": tuple(spec["argv"])}))
 sys.exit(supervisor.Supervisor(programs).run())
 """
@@ -53,6 +56,10 @@ class Running:
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children()
 
+    def is_another(self, word: str, pid: int) -> bool:
+        child = self.child(word)
+        return child is not None and child.pid != pid
+
     def child(self, word: str) -> psutil.Process | None:
         for child in self.children():
             try:
@@ -73,7 +80,7 @@ def wait_for(what: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 
 @pytest.fixture
-def supervise(tmp_path: Path) -> Iterator[Any]:
+def supervise(tmp_path: Path) -> Any:
     @contextmanager
     def start(programs: list[dict[str, Any]], **plan: Any) -> Iterator[Running]:
         said = tmp_path / "said"
@@ -97,7 +104,7 @@ def supervise(tmp_path: Path) -> Iterator[Any]:
             process.kill()
             process.wait()
 
-    yield start
+    return start
 
 
 def sleeper(name: str, **more: Any) -> dict[str, Any]:
@@ -107,16 +114,11 @@ def sleeper(name: str, **more: Any) -> dict[str, Any]:
 def test_it_starts_a_killed_program_again_and_says_why(supervise: Any) -> None:
     with supervise([sleeper("web"), sleeper("worker")]) as running:
         for name in ("web", "worker"):
-            killed = wait_for(lambda name=name: running.child(name))
+            killed = wait_for(functools.partial(running.child, name))
 
             killed.send_signal(signal.SIGKILL)
 
-            again = wait_for(
-                lambda name=name, pid=killed.pid: (
-                    (child := running.child(name)) and child.pid != pid and child
-                )
-            )
-            assert again.is_running()
+            wait_for(functools.partial(running.is_another, name, killed.pid))
             line = f"{name} stopped (killed by SIGKILL), starting again"
             assert line in running.said
 
@@ -312,3 +314,66 @@ def test_it_restarts_a_program_that_is_stalled(supervise: Any, tmp_path: Path) -
 def test_it_refuses_a_wrong_list(programs: list[Program], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Supervisor(programs)
+
+
+def fork(code: str, name: str = "web", **more: Any) -> dict[str, Any]:
+    return {"name": name, "argv": [name, "--option"], "call": code, **more}
+
+
+def test_a_fork_has_its_own_arguments_environment_and_group(supervise: Any) -> None:
+    tell = (
+        "import os, sys;"
+        "print('told', sys.argv, os.environ['COLOUR'], os.getpgid(0) == os.getpid())"
+    )
+
+    with supervise([fork(tell, env={"COLOUR": "green"})]) as running:
+        wait_for(lambda: "told ['web', '--option'] green True" in running.said)
+        wait_for(lambda: "web stopped (exit code 0), starting again" in running.said)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise SystemExit(3)", "exit code 3"),
+        ("raise SystemExit('no')", "exit code 1"),
+        ("raise ValueError('broken')", "exit code 1"),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "killed by SIGKILL",
+        ),
+    ],
+)
+def test_it_says_how_a_fork_ended(supervise: Any, code: str, reason: str) -> None:
+    with supervise([fork(code)]) as running:
+        wait_for(lambda: f"web stopped ({reason})" in running.said)
+
+
+def test_a_fork_takes_no_signal_for_the_supervisor(supervise: Any) -> None:
+    sleep = "import time; time.sleep(600)"
+
+    with supervise([fork(sleep), fork(sleep, "worker")]) as running:
+        first, second = wait_for(
+            lambda: len(running.children()) == 2 and running.children()
+        )
+
+        first.terminate()
+
+        wait_for(lambda: "killed by SIGTERM" in running.said)
+        assert second.is_running()
+        assert "stopping" not in running.said
+
+
+def test_forks_end_with_the_supervisor(supervise: Any) -> None:
+    ignores = (
+        "import signal, time;"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    )
+    with supervise([fork(ignores, stop_seconds=0.5)]) as running:
+        children = wait_for(running.children)
+        time.sleep(0.3)
+
+        running.process.send_signal(signal.SIGTERM)
+
+        assert running.process.wait(5) == 0
+        assert "has not stopped in 0.5 s, killing it" in running.said
+        assert not any(child.is_running() for child in children)

@@ -33,7 +33,9 @@ def what_lacks_for_loop_devices() -> str:
             return f"needs {program}"
     if not Path("/dev/loop-control").exists():
         return "needs loop devices (/dev/loop-control)"
-    done = subprocess.run(["losetup", "-f"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["losetup", "-f"], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         return f"needs a free loop device: {done.stderr.strip()}"
     return ""
@@ -54,7 +56,7 @@ def needs_fuse(needs_loop_devices: None) -> None:
 
 
 def run(*command: str | Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{command}: {done.stderr.strip()}")
 
@@ -99,7 +101,10 @@ def clean_up(directory: Path) -> None:
             break
         for mount in reversed(below):
             subprocess.run(
-                ["fsfreeze", "-u", mount.mount_point], capture_output=True, timeout=10
+                ["fsfreeze", "-u", mount.mount_point],
+                capture_output=True,
+                timeout=10,
+                check=False,
             )
             _libc.umount2(os.fsencode(mount.mount_point), _MNT_DETACH)
     for attempt in range(20):
@@ -176,11 +181,12 @@ class Watch:
                 finding[name] == value for name, value in fields.items()
             )
 
-        return wait_until(
+        found: dict[str, Any] = wait_until(
             lambda: next((f for f in reversed(self.sink.findings) if fits(f)), None),
             seconds,
             lambda: str([(f["state"], f["reason"]) for f in self.sink.findings[-9:]]),
         )
+        return found
 
 
 def wait_until(

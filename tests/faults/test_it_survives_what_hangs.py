@@ -52,8 +52,8 @@ def hung_spec(fuse: HungFuse, **fields: Any) -> dict[str, Any]:
 
 def threads_and_files(pid: int) -> tuple[int, int]:
     return (
-        len(os.listdir(f"/proc/{pid}/task")),
-        len(os.listdir(f"/proc/{pid}/fd")),
+        len(list(Path(f"/proc/{pid}/task").iterdir())),
+        len(list(Path(f"/proc/{pid}/fd").iterdir())),
     )
 
 

@@ -36,7 +36,7 @@ def test_it_finds_a_good_store_point_online(disk: Disk, watch: Watch) -> None:
     assert finding["volume"]["fs_uuid"]
     assert 0 < finding["latency_seconds"] < 5
     assert finding["space"]["total_bytes"] > 0
-    assert sorted(os.listdir(disk.place / ".storepoint")) == [
+    assert sorted(path.name for path in (disk.place / ".storepoint").iterdir()) == [
         "identity.json",
         "inbound",
     ]
@@ -363,6 +363,21 @@ def _as_nobody(spec: dict[str, Any]) -> dict[str, Any]:
     return finding
 
 
+def _put_a_fifo(marker: Path) -> None:
+    marker.unlink()
+    os.mkfifo(marker)
+
+
+def _put_a_directory(marker: Path) -> None:
+    marker.unlink()
+    marker.mkdir()
+
+
+def _put_a_link_to_it(marker: Path) -> None:
+    marker.rename(marker.with_name("away"))
+    marker.symlink_to("away")
+
+
 MARKERS: list[tuple[Callable[[Path], object], str]] = [
     (lambda marker: marker.write_text("{"), "is not JSON"),
     (lambda marker: marker.write_bytes(b"\xff\xfe\x00"), "is not JSON"),
@@ -371,13 +386,10 @@ MARKERS: list[tuple[Callable[[Path], object], str]] = [
     (lambda marker: marker.write_text("[1]"), "is not a JSON object"),
     (lambda marker: marker.write_text("{}"), "names no store point"),
     (lambda marker: marker.write_text(" " * 70000), "has 70000 bytes"),
-    (lambda marker: marker.unlink(), "is missing"),
-    (lambda marker: (marker.unlink(), os.mkfifo(marker)), "is a FIFO"),
-    (lambda marker: (marker.unlink(), marker.mkdir()), "is a directory"),
-    (
-        lambda marker: (marker.rename(marker.with_name("m")), marker.symlink_to("m")),
-        "is a symbolic link",
-    ),
+    (Path.unlink, "is missing"),
+    (_put_a_fifo, "is a FIFO"),
+    (_put_a_directory, "is a directory"),
+    (_put_a_link_to_it, "is a symbolic link"),
 ]
 
 
@@ -441,13 +453,13 @@ def test_it_never_writes_through_what_lies_in_place_of_its_file(
 )
 def test_it_watches_paths_of_any_bytes(yard: Path, watch: Watch, name: bytes) -> None:
     disk = Disk(yard, "tank")
-    place = os.path.join(os.fsencode(yard), name)
-    os.mkdir(place)
-    run("mount", "-o", "loop", disk.image, Path(os.fsdecode(place)))
+    place = yard / os.fsdecode(name)
+    place.mkdir()
+    disk.mount(place)
     spec = adopted(place)
 
     assert watch.verdict(spec)["state"] == "online"
-    disk.umount(Path(os.fsdecode(place)))
+    disk.umount(place)
     assert watch.wait(spec, state="offline")["reason"] == "not-mounted"
 
 

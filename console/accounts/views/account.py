@@ -65,7 +65,9 @@ def account(request: HttpRequest) -> HttpResponse:
 def password(request: HttpRequest) -> HttpResponse:
     """Change one's own password; this session stays, the others end."""
     user = _me(request)
-    form = OwnPasswordForm(request.POST if request.method == "POST" else None, user=user)
+    form = OwnPasswordForm(
+        request.POST if request.method == "POST" else None, user=user
+    )
     if request.method == "POST" and form.is_valid():
         try:
             services.set_password(

@@ -31,7 +31,9 @@ SORTING = Sorting(
         Column("person", "Person", order=("first_name", "last_name")),
         Column("email", "Email address", order=("email",)),
         Column("role", "Role", order=("role", "username")),
-        Column("signed-in", "Last signed in", ("last_login",), is_first_descending=True),
+        Column(
+            "signed-in", "Last signed in", ("last_login",), is_first_descending=True
+        ),
     ),
     default="name",
 )

@@ -1,4 +1,4 @@
-"""`manage.py doctor`: is everything right with this installation?"""
+"""`manage.py doctor`: what the console stands on, and what is wrong with it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from console import env, startup
+from console import env, startup, tree
 from console.kit import clock
 
 
@@ -30,7 +30,9 @@ class Command(BaseCommand):
     # `migrate` runs inside; checking before it would only say that it has not run.
     requires_migrations_checks = False
 
-    def create_parser(self, prog_name: str, subcommand: str, **more: Any) -> CommandParser:
+    def create_parser(
+        self, prog_name: str, subcommand: str, **more: Any
+    ) -> CommandParser:
         """Return the parser, with the environment described below the options."""
         more["epilog"] = "docs/configuration.md lists the environment variables."
         return super().create_parser(prog_name, subcommand, **more)
@@ -45,22 +47,42 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Prepare, then become the supervisor."""
+        """Prepare, then supervise until a signal ends it."""
         environment = self._read_environment(options["listen"])
         try:
             lock = startup.lock_data_dir(environment.data_dir)
             startup.check_port_is_free(environment.listen)
             startup.migrate(self._say)
-            link = startup.prepare_first_start(clock.now())
         except startup.CannotStart as error:
-            raise CommandError(str(error), returncode=1) from error
+            raise CommandError(str(error)) from error
         connections.close_all()
-        _become_supervisor(lock, _welcome(environment.public_url, link))
+        tree.preload()
+        link: list[str | None] = [None]
+
+        def prepare() -> None:
+            # In a fork: connections must not be open here when the processes are forked.
+            link[0] = startup.in_a_fork(
+                lambda: startup.prepare_first_start(clock.now())
+            )
+
+        def announce() -> None:
+            self.stdout.write(_welcome(environment.public_url, link[0]))
+            self.stdout.flush()
+
+        try:
+            if not environment.is_broker_embedded:
+                prepare()
+            code = tree.supervise(
+                environment, lock=lock, on_broker_ready=prepare, on_web_ready=announce
+            )
+        except startup.CannotStart as error:
+            raise CommandError(str(error)) from error
+        sys.exit(code)
 
     def _read_environment(self, listen: env.Listen | None) -> env.Environment:
         """Return the environment, with --listen in it for this and all processes."""
         if listen is None:
-            return settings.ENVIRONMENT  # type: ignore[no-any-return]
+            return settings.ENVIRONMENT
         os.environ[env.LISTEN.name] = str(listen)
         os.environ.pop(f"{env.LISTEN.name}_FILE", None)
         environment = env.read()
@@ -86,23 +108,3 @@ def _welcome(public_url: str, link: str | None) -> str:
         lines += ["", "  Create the first administrator (the link works once):"]
         lines += [f"  {link}"]
     return "\n".join([*lines, ""])
-
-
-def _become_supervisor(lock: int, text: str) -> None:
-    """Replace this process by console.tree, which keeps the lock and prints the text.
-
-    The process id stays, and Django's memory goes. The text travels through a pipe and
-    not an argument, because it holds the one-time link.
-    """
-    reader, writer = os.pipe()
-    os.write(writer, text.encode())
-    os.close(writer)
-    os.set_inheritable(lock, True)
-    os.set_inheritable(reader, True)
-    path = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(env.REPOSITORY), path]))
-    arguments = [sys.executable, "-P", "-m", "console.tree"]
-    arguments += ["--lock-fd", str(lock), "--text-fd", str(reader)]
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, arguments)

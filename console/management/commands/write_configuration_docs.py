@@ -85,6 +85,4 @@ def render() -> str:
 
 
 def _wrap(text: str) -> str:
-    return textwrap.fill(
-        text, width=92, break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.fill(text, width=92, break_long_words=False, break_on_hyphens=False)

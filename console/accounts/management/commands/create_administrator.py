@@ -58,12 +58,18 @@ class Command(BaseCommand):
             ) from None
         try:
             user = services.create_administrator(
-                name=name, email=email, password=_password(), actor=None, now=clock.now()
+                name=name,
+                email=email,
+                password=_password(),
+                actor=None,
+                now=clock.now(),
             )
         except ValidationError as error:
             raise CommandError(_lines(error)) from None
         self.stdout.write(
-            self.style.SUCCESS(f"Created {user}, an administrator. Sign in at /sign-in/.")
+            self.style.SUCCESS(
+                f"Created {user}, an administrator. Sign in at /sign-in/."
+            )
         )
 
 

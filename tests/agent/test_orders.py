@@ -1,0 +1,93 @@
+"""Which orders the agent believes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from storepoints import wire
+from storepoints.agent.config import Configuration
+from storepoints.agent.orders import Inbox
+from tests.agent.harness import KEY, make_spec
+
+CONFIGURATION = Configuration("me", "me", KEY, "redis://h/0")
+
+
+def sealed(**fields: Any) -> wire.Envelope:
+    now = time.time()
+    body = {
+        "kind": "probe",
+        "order": "o",
+        "sequence": 5,
+        "sent_at": now,
+        "expires_at": now + 9,
+        "cause": "due",
+        "complete": True,
+        "store_points": [],
+        **fields,
+    }
+    return wire.seal(body, server="me", key=KEY)
+
+
+def test_it_believes_a_good_order_once() -> None:
+    inbox = Inbox(CONFIGURATION)
+    envelope = sealed()
+
+    assert inbox.open(envelope).kind == "probe"
+    with pytest.raises(wire.Refused, match="not newer"):
+        inbox.open(envelope)
+    with pytest.raises(wire.Refused, match="not newer"):
+        inbox.open(sealed(sequence=4))
+    assert inbox.open(sealed(sequence=6)).id == "o"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"expires_at": 1.0}, "expired"),
+        ({"expires_at": "soon"}, "expires_at"),
+        ({"sequence": None}, "sequence"),
+        ({"sequence": True}, "sequence"),
+        ({"order": 3}, "order"),
+        ({"kind": "format-disk"}, "kind is 'format-disk'"),
+        ({"cause": "whim"}, "cause is 'whim'"),
+        ({"store_points": {}}, "store_points"),
+        ({"kind": "inspect"}, "path is None"),
+        ({"kind": "adopt", "path": "/x", "id": "i", "name": 3}, "name is 3"),
+        (
+            {"kind": "adopt", "path": "/x", "id": "i", "name": "n", "volume": 3},
+            "volume is 3",
+        ),
+    ],
+)
+def test_it_says_why_it_refuses(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(wire.Refused, match=words):
+        Inbox(CONFIGURATION).open(sealed(**fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"path": "relative"}, "absolute"),
+        ({"path": "/nul\0"}, "absolute"),
+        ({"id": 3}, "id is 3"),
+        ({"deadline_seconds": 0}, "deadline_seconds"),
+        ({"write": "yes"}, "write"),
+        ({"inbound": "maybe"}, "inbound"),
+        ({"volume": {"mount_point": 3}}, "volume.mount_point"),
+    ],
+)
+def test_it_leaves_out_one_bad_store_point_and_keeps_the_others(
+    fields: dict[str, Any], words: str
+) -> None:
+    good = make_spec("/good")
+
+    order = Inbox(CONFIGURATION).open(
+        sealed(store_points=[good, make_spec("/bad") | fields, "nonsense"])
+    )
+
+    assert order.store_points == [good]
+    assert words in order.complaints[0]
+    assert len(order.complaints) == 2

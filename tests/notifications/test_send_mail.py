@@ -1,0 +1,378 @@
+"""Real mails to a real SMTP server: grouping, words, threading, the log."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pytest_django import Settings
+
+from alerts.engine import Severity
+from alerts.models import AlertEvent
+from console.kit import clock
+from notifications import selectors, services
+from notifications.models import Delivery, EmailSettings
+from storepoints.models import Destination, Server, StorePoint
+from tests.notifications.factories import (
+    clear,
+    happens,
+    make_alert,
+    make_recipient,
+    make_user,
+    set_up_mail,
+)
+from tests.notifications.mailserver import MailServer, html_of, text_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _still(frozen: clock.FrozenClock) -> None:
+    """Let the clock stand still."""
+
+
+def sweep(frozen: clock.FrozenClock, seconds: float = 0) -> services.Sent:
+    frozen.tick(seconds)
+    return services.sweep(now=clock.now())
+
+
+def test_it_mails_an_alert_two_seconds_after_it(
+    mailbox: MailServer, frozen: clock.FrozenClock, settings: Settings
+) -> None:
+    settings.PUBLIC_URL = "https://console.example.org"
+    alert = make_alert("Tank-07")
+
+    sweep(frozen)
+    sweep(frozen, 1)
+    assert mailbox.mails == []
+    sweep(frozen, 1)
+
+    (mail,) = mailbox.mails
+    assert mail["Subject"] == "[Critical] Store point is unavailable: Tank-07"
+    assert mail["To"] == "ana@example.org"
+    assert mail["From"] == "Store Points <console@example.org>"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["List-Id"] == "Store Point Console <alerts.console.example.org>"
+    assert parsedate_to_datetime(mail["Date"]) == clock.now()
+    url = f"https://console.example.org/alerts/{alert.pk}/"
+    assert url in text_of(mail)
+    assert f'href="{url}"' in html_of(mail)
+    row = Delivery.objects.get()
+    assert (row.state, row.sent_at, row.attempts) == ("sent", clock.now(), 1)
+    assert row.message_id == mail["Message-ID"]
+    assert row.message_id.endswith("@example.org>")
+
+
+def test_it_gathers_a_storm_into_one_mail_and_the_rest_into_another(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    for number in range(1, 13):
+        make_alert(f"Tank-{number:02}")
+    sweep(frozen, 2)
+    for number in range(13, 15):
+        make_alert(f"Tank-{number:02}")
+
+    for _ in range(29):
+        sweep(frozen, 1)
+    assert len(mailbox.mails) == 1
+    sweep(frozen, 1)
+
+    assert mailbox.subjects == [
+        "[Critical] 12 alerts: Tank-01, Tank-02, Tank-03 and 9 more",
+        "[Critical] 2 alerts: Tank-13 and Tank-14",
+    ]
+
+
+def test_it_keeps_the_distance_that_was_set(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    EmailSettings.objects.update(group_seconds=300)
+    make_alert()
+    sweep(frozen, 2)
+    make_alert()
+
+    sweep(frozen, 299)
+    assert len(mailbox.mails) == 1
+    sweep(frozen, 1)
+
+    assert len(mailbox.mails) == 2
+
+
+def test_it_keeps_each_persons_distance_by_itself(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    make_alert()
+    sweep(frozen, 2)
+    make_recipient("ops@example.org")
+    make_alert("Vault")
+
+    sweep(frozen, 2)
+
+    assert mailbox.recipients == ["ana@example.org", "ops@example.org"]
+
+
+def test_it_tells_raise_and_clear_in_one_mail_when_both_wait(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    alert = make_alert("Tank-07")
+    frozen.tick(1)
+    clear(alert)
+
+    sweep(frozen, 1)
+
+    (mail,) = mailbox.mails
+    assert mail["Subject"] == "[Cleared] Store point is unavailable: Tank-07"
+    text = text_of(mail)
+    assert "raised 2026-" in text
+    assert "cleared 2026-" in text
+    assert "lasted 1 s" in text
+    assert Delivery.objects.filter(state="sent").count() == 2
+
+
+def test_it_threads_raise_clear_and_come_back(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    alert = make_alert("Tank-07")
+    sweep(frozen, 2)
+    clear(alert)
+    sweep(frozen, 60)
+    happens(alert, AlertEvent.Kind.REOPENED)
+    sweep(frozen, 60)
+
+    raised, cleared, again = mailbox.mails
+    assert "References" not in raised
+    assert cleared["In-Reply-To"] == raised["Message-ID"]
+    assert cleared["References"] == raised["Message-ID"]
+    assert again["In-Reply-To"] == cleared["Message-ID"]
+    assert again["References"].split() == [raised["Message-ID"], cleared["Message-ID"]]
+    assert mailbox.subjects[1:] == [
+        "[Cleared] Store point is unavailable: Tank-07",
+        "[Critical] Store point is unavailable: Tank-07 (came back)",
+    ]
+    assert "after 2 s" in html_of(cleared)
+
+
+def test_it_mails_no_close_twice_and_nothing_for_updates(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    alert = make_alert()
+    sweep(frozen, 2)
+    AlertEvent.objects.create(
+        alert=alert,
+        at=clock.now(),
+        kind=AlertEvent.Kind.UPDATED,
+        routed_at=clock.now(),
+    )
+
+    for _ in range(5):
+        sweep(frozen, 60)
+
+    assert len(mailbox.mails) == 1
+
+
+def test_it_gives_the_reason_and_the_cure(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    server = Server.objects.create(
+        name="stor-3",
+        destination=Destination.objects.create(name="Berlin", created_at=clock.now()),
+        created_at=clock.now(),
+    )
+    store_point = StorePoint.objects.create(
+        name="Tank-07",
+        server=server,
+        path="/srv/tank",
+        volume={"mount_point": "/srv/tank"},
+        created_at=clock.now(),
+        pace=timedelta(seconds=30),
+    )
+    make_alert(
+        "Tank-07",
+        store_point=store_point,
+        data={"state": "offline", "reason": "not-mounted"},
+    )
+
+    sweep(frozen, 2)
+
+    for body in (text_of(mailbox.mails[0]), html_of(mailbox.mails[0])):
+        assert "Offline: not mounted." in body
+        assert "Mount the volume again at /srv/tank." in body
+        assert "mount /srv/tank" in body
+        assert "Users whose archives are in this store point" in body
+
+
+def test_it_lists_what_else_is_down(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    make_alert("Old-1")
+    make_alert("Hint", severity=Severity.LOW, text="A low one: Hint")
+    gone = make_alert("Gone")
+    sweep(frozen, 2)
+    clear(gone)
+    make_alert("New-1")
+
+    sweep(frozen, 60)
+
+    text = text_of(mailbox.mails[1])
+    _, _, also = text.partition("Also open")
+    assert "[Critical] Store point is unavailable: Old-1" in also
+    assert "New-1" not in also
+    assert "Gone" not in also
+    assert "Hint" not in also
+
+
+def test_it_lists_fifty_in_full_and_counts_the_rest(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    for number in range(60):
+        make_alert(f"Tank-{number:02}", at=clock.now() + timedelta(milliseconds=number))
+
+    sweep(frozen, 3)
+
+    (mail,) = mailbox.mails
+    assert mail["Subject"].startswith("[Critical] 60 alerts: Tank-00, Tank-01, Tank-02")
+    assert text_of(mail).count("reported by") == 50
+    assert "And 10 more: " in text_of(mail)
+    assert "<strong>And 10 more</strong>" in html_of(mail)
+
+
+def test_it_says_when_an_alert_has_cleared_before_its_late_mail(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    alert = make_alert()
+    services.route_events(now=clock.now())
+    clear(alert)
+    frozen.tick(60)
+
+    services.send_due(now=clock.now())
+
+    assert "It has cleared since, at " in text_of(mailbox.mails[0])
+
+
+HOSTILE = [
+    "Tank\nBcc: victim@example.org",
+    "Tank\r\n\r\n<script>alert(1)</script>",
+    "Tank\x00\x07\x1b[31m",
+    "Tank \U0001f4a5\U0001f468\u200d\U0001f469",
+    "<b>Tank</b> & {{ settings.SECRET_KEY }} {% now %}",
+    "x" * 10_000,
+    "\u202eknaT",
+    "=?utf-8?b?QmNjOiBh?=",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_it_sends_hostile_names_unharmed(
+    mailbox: MailServer, frozen: clock.FrozenClock, name: str
+) -> None:
+    make_alert(name, text=f"Store point is unavailable: {name}".replace("\x00", ""))
+
+    sweep(frozen, 2)
+
+    (mail,) = mailbox.mails
+    assert mail["Bcc"] is None
+    assert mailbox.recipients == ["ana@example.org"]
+    assert "\n" not in mail["Subject"]
+    assert len(mail["Subject"]) < 220
+    html = html_of(mail)
+    assert "<script>" not in html
+    assert "<b>" not in html
+    assert "SECRET_KEY }}" not in text_of(mail) or "{{" in text_of(mail)
+    assert all(len(line) <= 998 for line in mailbox.raw[0].split(b"\r\n"))
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(name=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_it_sends_any_name(
+    mailbox: MailServer, frozen: clock.FrozenClock, name: str
+) -> None:
+    before = len(mailbox.mails)
+    make_alert(text=f"Store point is unavailable: {name}")
+
+    sweep(frozen, 31)
+
+    assert len(mailbox.mails) == before + 1
+    subject = str(mailbox.mails[-1]["Subject"]).strip()
+    assert subject.startswith("[Critical] Store point is unavailable:")
+
+
+def test_it_says_how_late_the_oldest_news_is(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    assert selectors.delivery_lag(clock.now()) is None
+    make_alert()
+    frozen.tick(40)
+    assert selectors.delivery_lag(clock.now()) == timedelta(seconds=40)
+
+    sweep(frozen)
+
+    assert selectors.delivery_lag(clock.now()) is None
+
+
+def test_it_asks_as_often_for_forty_alerts_as_for_two(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    figures = []
+    for count in (2, 40):
+        for _ in range(count):
+            clear(make_alert())
+        services.route_events(now=clock.now())
+        frozen.tick(60)
+        with CaptureQueriesContext(connection) as queries:
+            services.send_due(now=clock.now())
+        figures.append(len(queries))
+
+    assert len(mailbox.mails) == 2
+    assert figures[0] == figures[1]
+
+
+def test_it_uses_one_connection_for_everybody(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    for number in range(5):
+        make_recipient(f"p{number}@example.org")
+    make_alert()
+
+    sent = sweep(frozen, 2)
+
+    assert sent == services.Sent(mails=6)
+    assert mailbox.connections == 1
+
+
+def test_it_sends_a_test_mail_even_when_sending_is_off(
+    mailbox: MailServer,
+) -> None:
+    EmailSettings.objects.update(is_enabled=False)
+    ben = make_user("ben")
+
+    tested = services.send_test("x@example.org", actor=ben, now=clock.now())
+
+    assert tested.is_sent
+    assert mailbox.recipients == ["x@example.org"]
+    assert mailbox.subjects == ["[Test] Store Point Console can send mail"]
+    assert EmailSettings.objects.get().last_success_at is not None
+
+
+def test_it_sends_nothing_while_sending_is_off(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    make_alert()
+    services.route_events(now=clock.now())
+    set_up_mail(mailbox.port, is_enabled=False)
+
+    sweep(frozen, 60)
+    assert mailbox.mails == []
+    set_up_mail(mailbox.port, is_enabled=True)
+    sweep(frozen, 60)
+
+    assert len(mailbox.mails) == 1

@@ -1,0 +1,505 @@
+"""Mail servers that refuse, hang, drop, lie about themselves, or are not there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import smtplib
+import ssl
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from console.kit import clock
+from notifications import mail, selectors, services
+from notifications.models import Delivery, EmailSettings
+from notifications.services import sending
+from tests.notifications.factories import (
+    clear,
+    make_alert,
+    make_recipient,
+    make_user,
+    set_up_mail,
+)
+from tests.notifications.mailserver import DROP, HANG, MailServer, free_port, text_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _still(frozen: clock.FrozenClock) -> None:
+    """Let the clock stand still."""
+
+
+def sweep(frozen: clock.FrozenClock, seconds: float = 0) -> services.Sent:
+    frozen.tick(seconds)
+    return services.sweep(now=clock.now())
+
+
+def row_of(address: str) -> Delivery:
+    return Delivery.objects.get(recipient=address)
+
+
+def test_it_tries_again_when_the_server_says_later(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    mailbox.on_recipient = lambda address: "451 4.7.1 greylisted, come back"
+    make_alert()
+
+    sweep(frozen, 2)
+
+    row = row_of("ana@example.org")
+    assert row.state == "retry"
+    assert row.error == (
+        "The mail server refused the recipient: 451 4.7.1 greylisted, come back"
+    )
+    wait = row.due_at - clock.now()
+    assert timedelta(seconds=30) <= wait <= timedelta(seconds=40)
+    mailbox.on_recipient = lambda address: "250 OK"
+    sweep(frozen, 29)
+    assert mailbox.mails == []
+    sweep(frozen, 12)
+    assert row_of("ana@example.org").state == "sent"
+    assert row_of("ana@example.org").attempts == 2
+
+
+def test_it_fails_for_good_when_the_server_refuses_the_recipient(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    mailbox.on_recipient = lambda address: "550 5.1.1 no such user here"
+    make_alert()
+
+    sent = sweep(frozen, 2)
+
+    row = row_of("ana@example.org")
+    assert sent == services.Sent(refused=1)
+    assert row.state == "failed"
+    assert "550 5.1.1 no such user here" in row.error
+    problem = selectors.delivery_problem(clock.now())
+    assert problem is not None
+    assert problem.title == "Mail to ana@example.org cannot be delivered"
+    assert EmailSettings.objects.get().failing_since is None
+
+
+@pytest.mark.parametrize("answer", ["550 5.1.1 no such user", "451 later", DROP])
+def test_it_reaches_two_of_three_when_one_is_bad(
+    mailbox: MailServer, frozen: clock.FrozenClock, answer: str
+) -> None:
+    make_recipient("bad@example.org")
+    make_recipient("good@example.org")
+    mailbox.on_recipient = lambda address: (
+        answer if address.startswith("bad") else "250 OK"
+    )
+    make_alert()
+
+    sweep(frozen, 2)
+
+    assert sorted(mailbox.recipients) == ["ana@example.org", "good@example.org"]
+    assert row_of("bad@example.org").state in {"failed", "retry"}
+    assert EmailSettings.objects.get().failing_since is None
+
+
+def test_it_reaches_the_others_when_one_makes_the_server_hang(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    make_recipient("bad@example.org")
+    make_recipient("good@example.org")
+    mailbox.on_data = lambda address: HANG if address.startswith("bad") else "250 OK"
+    make_alert()
+
+    sweep(frozen, 2)
+
+    assert sorted(mailbox.recipients) == ["ana@example.org", "good@example.org"]
+    assert row_of("bad@example.org").state == "retry"
+    assert "did not answer within" in row_of("bad@example.org").error
+
+
+def test_it_reaches_the_others_when_one_mail_cannot_be_made(
+    mailbox: MailServer,
+    frozen: clock.FrozenClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_recipient("bad@example.org")
+    compose = mail.compose
+
+    def break_one(batch: Any, **kwargs: Any) -> Any:
+        if Delivery.objects.filter(batch=batch, recipient="bad@example.org").exists():
+            raise ZeroDivisionError
+        return compose(batch, **kwargs)
+
+    monkeypatch.setattr(mail, "compose", break_one)
+    make_alert()
+
+    sweep(frozen, 2)
+
+    assert mailbox.recipients == ["ana@example.org"]
+    row = row_of("bad@example.org")
+    assert (row.state, row.error) == (
+        "retry",
+        "The console could not make this mail (ZeroDivisionError).",
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("550 5.7.1 looks like spam", "550 5.7.1 looks like spam"),
+        ("452 4.3.1 disk full", "452 4.3.1 disk full"),
+        ("421 4.3.2 shutting down", "421 4.3.2 shutting down"),
+    ],
+)
+def test_it_keeps_what_the_server_says_of_the_mail(
+    mailbox: MailServer, frozen: clock.FrozenClock, answer: str, said: str
+) -> None:
+    mailbox.on_data = lambda address: answer
+    make_alert()
+
+    sweep(frozen, 2)
+
+    row = row_of("ana@example.org")
+    assert said in row.error
+    assert row.state == ("failed" if answer.startswith("550") else "retry")
+
+
+def test_it_sends_the_same_message_again_when_the_answer_was_lost(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    mailbox.on_data = lambda address: DROP
+    mailbox.keeps_what_it_drops = True
+    alert = make_alert()
+    sweep(frozen, 2)
+    mailbox.on_data = lambda address: "250 OK"
+    clear(alert)
+
+    sweep(frozen, 45)
+    sweep(frozen, 31)
+
+    first, again, cleared = mailbox.mails
+    assert first["Message-ID"] == again["Message-ID"] != cleared["Message-ID"]
+    assert first["Subject"] == again["Subject"]
+    assert cleared["In-Reply-To"] == first["Message-ID"]
+
+
+def test_it_tells_raise_and_clear_together_when_the_server_was_away(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    EmailSettings.objects.update(port=free_port())
+    alert = make_alert("Tank-07")
+    sweep(frozen, 2)
+    assert row_of("ana@example.org").state == "retry"
+    clear(alert)
+    EmailSettings.objects.update(port=mailbox.port)
+
+    sweep(frozen, 60)
+
+    assert mailbox.subjects == ["[Cleared] Store point is unavailable: Tank-07"]
+    assert "raised 2026-" in text_of(mailbox.mails[0])
+
+
+def test_it_sends_again_with_the_same_id_after_a_crash(
+    mailbox: MailServer, frozen: clock.FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*args: Any, **kwargs: Any) -> None:
+        raise Killed
+
+    make_alert()
+    with monkeypatch.context() as patched:
+        patched.setattr(sending, "_mark_sent", die)
+        with pytest.raises(Killed):
+            sweep(frozen, 2)
+    assert row_of("ana@example.org").state == "sending"
+    sweep(frozen, 60)
+    assert len(mailbox.mails) == 1
+
+    sweep(frozen, 61)
+
+    first, again = mailbox.mails
+    assert first["Message-ID"] == again["Message-ID"]
+    assert row_of("ana@example.org").state == "sent"
+    assert row_of("ana@example.org").attempts == 2
+
+
+def test_it_keeps_the_id_of_a_crashed_batch_while_the_server_is_down(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    make_alert()
+    services.route_events(now=clock.now())
+    batch = sending.claim("ana@example.org", now=clock.now() + timedelta(seconds=2))
+    assert batch is not None
+    EmailSettings.objects.update(port=free_port())
+
+    sweep(frozen, 130)
+    EmailSettings.objects.update(port=mailbox.port)
+    sweep(frozen, 90)
+
+    assert mailbox.mails[0]["Message-ID"] == batch.message_id
+
+
+def test_it_says_since_when_mail_cannot_be_sent_and_recovers_at_once(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    make_recipient("ops@example.org")
+    EmailSettings.objects.update(port=free_port())
+    make_alert()
+    sweep(frozen, 2)
+    since = clock.now()
+    for _ in range(6):
+        sweep(frozen, 600)
+
+    problem = selectors.delivery_problem(clock.now())
+    assert problem is not None
+    assert problem.since == since
+    assert problem.title == "Mail cannot be sent"
+    assert "the connection was refused" in problem.error
+    assert "Check host and port" in problem.cure
+
+    EmailSettings.objects.update(port=mailbox.port)
+    make_alert()
+    sweep(frozen, 61)
+    sweep(frozen, 61)
+
+    assert selectors.delivery_problem(clock.now()) is None
+    assert not Delivery.objects.exclude(state="sent").exists()
+    assert sorted(mailbox.recipients) == ["ana@example.org", "ops@example.org"]
+
+
+def test_it_tries_a_dead_server_once_in_a_run(
+    mailbox: MailServer, frozen: clock.FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        make_recipient(f"p{number}@example.org")
+    EmailSettings.objects.update(port=free_port())
+    tries: list[str] = []
+    connect = smtplib.SMTP.connect
+
+    def count(self: smtplib.SMTP, *args: Any, **kwargs: Any) -> Any:
+        tries.append("")
+        return connect(self, *args, **kwargs)
+
+    monkeypatch.setattr(smtplib.SMTP, "connect", count)
+    make_alert()
+
+    sent = sweep(frozen, 2)
+
+    assert len(tries) == 1
+    assert sent == services.Sent(put_off=21)
+
+
+def test_it_notes_a_server_that_breaks_every_connection(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    mailbox.on_recipient = lambda address: DROP
+    make_alert()
+
+    sweep(frozen, 2)
+
+    assert EmailSettings.objects.get().failing_since == clock.now()
+
+
+def test_it_gives_up_after_a_day_and_says_so(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    mailbox.on_recipient = lambda address: "451 later"
+    make_alert()
+    sweep(frozen, 2)
+    for _ in range(30):
+        sweep(frozen, 3600)
+
+    row = row_of("ana@example.org")
+    assert row.state == "failed"
+    assert row.error == (
+        "Given up after 24 h: The mail server refused the recipient: 451 later"
+    )
+    assert 20 <= row.attempts <= 40
+
+
+def test_it_sends_a_failed_message_again_by_hand(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    mailbox.on_recipient = lambda address: "550 no"
+    make_alert()
+    sweep(frozen, 2)
+    mailbox.on_recipient = lambda address: "250 OK"
+    row = row_of("ana@example.org")
+    ben = make_user("ben")
+
+    result = services.send_again([row.pk], actor=ben, now=clock.now())
+    sweep(frozen, 31)
+
+    assert result.done == 1
+    assert row_of("ana@example.org").state == "sent"
+    again = services.send_again([row.pk], actor=ben, now=clock.now())
+    assert again.done == 0
+    assert again.skipped[0].why == "is sent, not failed"
+
+
+# --- sign-in and TLS -------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for "localhost" that nobody has signed, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=36_500))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return cert_file, key_file
+
+
+@pytest.fixture
+def secure(certificate: tuple[Path, Path]) -> Iterator[MailServer]:
+    """A server that wants STARTTLS, and the password of "console"."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server = MailServer(tls=context, users={"console": "correct horse"})
+    server.start()
+    yield server
+    server.stop()
+
+
+def send_test(port: int, **fields: Any) -> Any:
+    set_up_mail(port, **fields)
+    ana = make_user("ana")
+    return services.send_test("x@example.org", actor=ana, now=clock.now())
+
+
+def test_it_sends_by_starttls_with_a_password(
+    secure: MailServer,
+    certificate: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+
+    tested = send_test(
+        secure.port,
+        host="localhost",
+        security="starttls",
+        username="console",
+        password="correct horse",
+    )
+
+    assert tested.is_sent, tested.words
+    assert secure.recipients == ["x@example.org"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"host": "localhost", "security": "starttls"},
+            "The certificate of localhost is not valid: ",
+        ),
+        ({"host": "localhost", "security": "tls"}, "TLS with localhost:"),
+        ({"security": "none"}, "530"),
+    ],
+)
+def test_it_sends_nothing_to_whom_it_cannot_trust(
+    secure: MailServer, fields: dict[str, Any], words: str
+) -> None:
+    tested = send_test(secure.port, **fields)
+
+    assert not tested.is_sent
+    assert words in tested.words
+    assert tested.cure
+    assert secure.mails == []
+
+
+def test_it_says_that_the_password_is_wrong(
+    secure: MailServer,
+    certificate: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+
+    tested = send_test(
+        secure.port,
+        host="localhost",
+        security="starttls",
+        username="console",
+        password="wrong",
+    )
+
+    assert not tested.is_sent
+    assert "refused the user name or the password: 535" in tested.words
+
+
+def test_it_says_that_a_server_has_no_starttls(server: MailServer) -> None:
+    tested = send_test(server.port, security="starttls")
+
+    assert not tested.is_sent
+    assert "does not offer STARTTLS" in tested.words
+    assert server.mails == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"port": 1}, "Nothing answers at 127.0.0.1:1: the connection was refused."),
+        ({"host": "no-such-host.invalid"}, "There is no address for the host name"),
+        ({"host": ""}, "Nothing was sent: no mail server is set up."),
+    ],
+)
+def test_it_says_that_there_is_no_server(
+    server: MailServer, fields: dict[str, Any], words: str
+) -> None:
+    tested = send_test(server.port, **fields) if "port" not in fields else send_test(1)
+
+    assert not tested.is_sent
+    assert words in tested.words
+    assert tested.cure
+
+
+def test_it_says_that_the_key_of_the_password_is_gone(server: MailServer) -> None:
+    tested = send_test(server.port, username="x", sealed_password="nonsense")
+
+    assert not tested.is_sent
+    assert "cannot be read" in tested.words
+
+
+def test_it_says_that_a_password_must_be_ascii(
+    secure: MailServer,
+    certificate: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+
+    tested = send_test(
+        secure.port,
+        host="localhost",
+        security="starttls",
+        username="console",
+        password="pässword",
+    )
+
+    assert not tested.is_sent
+    assert "letters outside ASCII" in tested.words

@@ -1,0 +1,151 @@
+"""Every route of the console: who may reach it, and how it is asked.
+
+A URL without a row here fails `test_it_lists_every_route`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.urls import reverse
+
+from alerts.models import Alert
+from console.accounts.roles import Role
+from console.kit import clock
+from notifications.models import Recipient
+from storepoints.models import Destination, Server, StorePoint
+from tests import people
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route: its URL name, the least role that may reach it, and the method.
+
+    ``least`` is None for routes that are open to everybody; ``arguments`` are those of
+    the URL, where a word stands for the key of that object in `World`.
+    """
+
+    name: str
+    least: Role | None
+    method: str = "GET"
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.name}"
+
+
+def _key(of: str) -> dict[str, str]:
+    return {"key": of}
+
+
+VIEWER, ADMINISTRATOR = Role.VIEWER, Role.ADMINISTRATOR
+
+ROUTES: tuple[Route, ...] = (
+    Route("dashboard", VIEWER),
+    Route("search", VIEWER),
+    Route("status", VIEWER),
+    Route("theme", VIEWER, "POST"),
+    Route("settings", None),
+    Route("livez", None),
+    Route("readyz", None),
+    Route("account_login", None),
+    Route("account_logout", None),
+    Route("sign_in_link", None, arguments={"token": "nonsense"}),
+    Route("setup", None),
+    Route("account", VIEWER),
+    Route("account_change_password", VIEWER),
+    Route("users", ADMINISTRATOR),
+    Route("add_user", ADMINISTRATOR),
+    Route("user", ADMINISTRATOR, arguments=_key("user")),
+    Route("user_password", ADMINISTRATOR, arguments=_key("user")),
+    Route("audit_log", VIEWER),
+    Route("storepoints:destinations", VIEWER),
+    Route("storepoints:add_destination", ADMINISTRATOR),
+    Route("storepoints:destination", VIEWER, arguments=_key("destination")),
+    Route("storepoints:edit_destination", ADMINISTRATOR, arguments=_key("destination")),
+    Route("storepoints:servers", VIEWER),
+    Route("storepoints:server", VIEWER, arguments=_key("server")),
+    Route("storepoints:edit_server", ADMINISTRATOR, arguments=_key("server")),
+    Route("storepoints:store_points", VIEWER),
+    Route("storepoints:export_store_points", VIEWER),
+    # Each action asks for its own permission: tests/kit/test_run_actions.py.
+    Route("storepoints:store_point_actions", VIEWER, "POST"),
+    Route("storepoints:add_store_point", ADMINISTRATOR),
+    Route("storepoints:store_point", VIEWER, arguments=_key("store_point")),
+    Route("storepoints:edit_store_point", ADMINISTRATOR, arguments=_key("store_point")),
+    Route("alerts:alerts", VIEWER),
+    Route("alerts:actions", VIEWER, "POST"),
+    Route("alerts:export", VIEWER),
+    Route("alerts:alert", VIEWER, arguments=_key("alert")),
+    Route("notifications:settings", VIEWER),
+    Route("notifications:save", ADMINISTRATOR, "POST"),
+    Route("notifications:reset", ADMINISTRATOR, "POST"),
+    Route("notifications:add_recipient", ADMINISTRATOR, "POST"),
+    Route(
+        "notifications:remove_recipient",
+        ADMINISTRATOR,
+        "POST",
+        arguments=_key("recipient"),
+    ),
+    Route("notifications:deliveries", VIEWER),
+    Route("notifications:delivery_actions", ADMINISTRATOR, "POST"),
+    Route("notifications:email", ADMINISTRATOR),
+    Route("notifications:save_email", ADMINISTRATOR, "POST"),
+    Route("notifications:test_email", ADMINISTRATOR, "POST"),
+)
+
+
+class World:
+    """One object of each kind, for the routes that need one."""
+
+    def __init__(self) -> None:
+        now = clock.now()
+        destination = Destination.objects.create(name="Berlin", created_at=now)
+        server = Server.objects.create(
+            name="stor-1", destination=destination, created_at=now
+        )
+        store_point = StorePoint.objects.create(
+            name="Tank-07",
+            server=server,
+            path="/srv/backup/tank-07",
+            created_at=now,
+            pace=timedelta(seconds=30),
+        )
+        alert = Alert.objects.create(
+            kind="store-point-offline",
+            subject=f"store-point:{store_point.pk}",
+            severity=1,
+            text="Store point is unavailable: Tank-07",
+            object_name="Tank-07",
+            reported_by="stor-1",
+            store_point=store_point,
+            server=server,
+            raised_at=now,
+            last_seen_at=now,
+        )
+        self.keys: dict[str, int] = {
+            "destination": destination.pk,
+            "server": server.pk,
+            "store_point": store_point.pk,
+            "alert": alert.pk,
+            "user": (people.viewer()).pk,
+            "recipient": Recipient.objects.create(
+                address="ops@example.org", added_at=now
+            ).pk,
+        }
+
+    def url(self, route: Route) -> str:
+        """Return the address of a route, with this world's keys in it."""
+        arguments = {
+            name: self.keys.get(word, word) for name, word in route.arguments.items()
+        }
+        return reverse(route.name, kwargs=arguments)
+
+
+def may(who: str, route: Route) -> bool:
+    """Return whether one of the CAST may reach a route."""
+    if route.least is None:
+        return True
+    return people.CAST.index(who) >= people.CAST.index(route.least.value)
