@@ -8,17 +8,12 @@ from datetime import datetime
 from alerts import services
 from alerts.forms import AcknowledgeForm, until
 from alerts.models import Alert
-from console.accounts.models import User
+from console.accounts.people import actor_of
 from console.kit import humane
 from console.kit.actions import Action, ActionMenu, Ask, Confirmation
 from console.kit.bulk import BulkResult, Noun
 
 ALERTS = Noun("alert", "alerts")
-
-
-def _person(ask: Ask) -> User:
-    assert isinstance(ask.actor, User)  # noqa: S101 - the console has one user model
-    return ask.actor
 
 
 def _is_active(row: Alert, now: datetime) -> str:
@@ -34,7 +29,7 @@ def _is_acknowledged(row: Alert, now: datetime) -> str:
 def _acknowledge(rows: Sequence[Alert], ask: Ask) -> BulkResult:
     return services.acknowledge_alerts(
         [row.pk for row in rows],
-        actor=_person(ask),
+        actor=actor_of(ask),
         now=ask.now,
         note=ask.fields.get("note", ""),
         until=until(ask.fields, ask.now),
@@ -43,13 +38,15 @@ def _acknowledge(rows: Sequence[Alert], ask: Ask) -> BulkResult:
 
 def _unacknowledge(rows: Sequence[Alert], ask: Ask) -> BulkResult:
     return services.unacknowledge_alerts(
-        [row.pk for row in rows], actor=_person(ask), now=ask.now
+        [row.pk for row in rows], actor=actor_of(ask), now=ask.now
     )
 
 
 def _effects(rows: Sequence[Alert]) -> list[str]:
     ongoing = sum(row.cleared_at is None for row in rows)
-    sentences = ["They leave the active list and stand under Acknowledged with your name."]
+    sentences = [
+        "They leave the active list and stand under Acknowledged with your name."
+    ]
     if ongoing:
         sentences.append(
             f"{humane.counted(ongoing, 'condition', 'conditions')} of these still "
@@ -90,5 +87,3 @@ MENU = ActionMenu(
         ),
     ),
 )
-
-

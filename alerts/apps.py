@@ -15,13 +15,13 @@ class AlertsConfig(AppConfig):
 
     def ready(self) -> None:
         """Let alerts follow from the facts, in the transaction that wrote them."""
-        from storepoints.signals import facts_recorded  # noqa: PLC0415
+        from storepoints.signals import facts_recorded
 
         facts_recorded.connect(_follow_facts, dispatch_uid="alerts.follow_facts")
 
 
 def _follow_facts(sender: object, **facts: Any) -> None:
-    from alerts.services import reconcile_alerts  # noqa: PLC0415
+    from alerts.services import reconcile_alerts
 
     reconcile_alerts(
         store_points=facts["store_points"], servers=facts["servers"], now=facts["now"]

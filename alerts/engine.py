@@ -157,17 +157,16 @@ def reconcile(
         if key in seen or key in unknown:
             continue
         seen.add(key)
-        alert = current.get(key)
-        if alert is None or not alert.can_return(now):
+        known = current.get(key)
+        if known is None or not known.can_return(now):
             changes.append(Raise(condition))
             continue
-        is_worse = condition.severity < alert.severity
-        does_lapse = is_worse and alert.acknowledged_at is not None
-        if alert.cleared_at is not None:
-            changes.append(Reopen(alert, condition, does_lapse))
-        elif (
-            condition.severity != alert.severity
-            or dict(condition.data) != dict(alert.data)
+        is_worse = condition.severity < known.severity
+        does_lapse = is_worse and known.acknowledged_at is not None
+        if known.cleared_at is not None:
+            changes.append(Reopen(known, condition, does_lapse))
+        elif condition.severity != alert.severity or dict(condition.data) != dict(
+            alert.data
         ):
             changes.append(Update(alert, condition, is_worse, does_lapse))
     changes += [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import django_filters
 from django.db.models import Q, QuerySet
+from django_filters import filters, filterset
 
 from alerts import selectors
 from alerts.catalogue import KINDS
@@ -15,25 +15,23 @@ from storepoints.models import Destination, Server, StorePoint
 VIEWS = (("active", "Active"), ("acknowledged", "Acknowledged"), ("all", "All"))
 
 
-class AlertFilter(django_filters.FilterSet):
+class AlertFilter(filterset.FilterSet):
     """``view``, ``severity``, ``kind``, ``server``, ``destination`` and so on."""
 
-    view = django_filters.ChoiceFilter(choices=VIEWS, method="choose_view")
-    severity = django_filters.ChoiceFilter(
+    view = filters.ChoiceFilter(choices=VIEWS, method="choose_view")
+    severity = filters.ChoiceFilter(
         choices=[(severity.slug, severity.label) for severity in Severity],
         method="of_severity",
     )
-    kind = django_filters.ChoiceFilter(
+    kind = filters.ChoiceFilter(
         choices=[(kind.slug, kind.short_name) for kind in KINDS.values()]
     )
-    server = django_filters.ModelChoiceFilter(queryset=Server.objects.all())
-    store_point = django_filters.ModelMultipleChoiceFilter(
-        queryset=StorePoint.objects.all()
-    )
-    destination = django_filters.ModelChoiceFilter(
+    server = filters.ModelChoiceFilter(queryset=Server.objects.all())
+    store_point = filters.ModelMultipleChoiceFilter(queryset=StorePoint.objects.all())
+    destination = filters.ModelChoiceFilter(
         field_name="server__destination", queryset=Destination.objects.all()
     )
-    q = django_filters.CharFilter(method="search", max_length=200)
+    q = filters.CharFilter(method="search", max_length=200)
 
     class Meta:
         model = Alert

@@ -9,7 +9,6 @@ from crispy_forms.helper import FormHelper
 from django import forms
 
 
-
 class AcknowledgeForm(forms.Form):
     """A note, and how long the acknowledgement is to hold; both may be left out."""
 

@@ -96,6 +96,7 @@ class Alert(models.Model):
         return self.text
 
     def get_absolute_url(self) -> str:
+        """Return the address of its page."""
         return reverse("alerts:alert", args=[self.pk])
 
     def is_acknowledged(self, now: datetime) -> bool:

@@ -386,7 +386,9 @@ def change_notification_setting(
         after = {"is_shown": is_shown, "is_mailed": is_mailed}
         if before == after:
             return False
-        NotificationSetting.objects.filter(pk=setting.pk).update(**after, changed_at=now)
+        NotificationSetting.objects.filter(pk=setting.pk).update(
+            **after, changed_at=now
+        )
         Alert.objects.filter(Q(kind=kind) & ~Q(is_shown=is_shown)).update(
             is_shown=is_shown
         )

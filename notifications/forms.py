@@ -111,8 +111,9 @@ class EmailSettingsForm(forms.Form):
     sender = forms.CharField(
         max_length=320,
         required=False,
+        # Help texts are HTML.
         help_text="Who the mails are from: console@example.org, or "
-        "Store Points <console@example.org>.",
+        "Store Points &lt;console@example.org&gt;.",
     )
     group_seconds = forms.IntegerField(
         min_value=0,
@@ -141,19 +142,17 @@ class EmailSettingsForm(forms.Form):
         self.helper = _without_tag()
         self.helper.layout = Layout(
             Field("is_enabled"),
+            Field("host"),
             Row(
-                Column("host", css_class="col-md-7"),
-                Column("port", css_class="col-md-2"),
-                Column("security", css_class="col-md-3"),
+                Column("security", css_class="col-md-6"),
+                Column("port", css_class="col-md-6"),
             ),
             Row(
                 Column("username", css_class="col-md-6"),
                 Column("password", css_class="col-md-6"),
             ),
-            Row(
-                Column("sender", css_class="col-md-8"),
-                Column("group_seconds", css_class="col-md-4"),
-            ),
+            Field("sender"),
+            Field("group_seconds"),
         )
 
     def clean_username(self) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from console.accounts.models import User
+from console.accounts.people import actor_of
 from console.kit import clock, humane
 from console.kit.actions import Action, ActionMenu, Ask, Confirmation, applies_always
 from console.kit.bulk import BulkResult, Left, Noun
@@ -15,11 +15,6 @@ from storepoints import selectors, services
 from storepoints.models import StorePoint
 
 STORE_POINTS = Noun("store point", "store points")
-
-
-def _person(ask: Ask) -> User:
-    assert isinstance(ask.actor, User)  # noqa: S101 - the console has one user model
-    return ask.actor
 
 
 def _is_adopted(row: StorePoint, now: datetime) -> str:
@@ -38,7 +33,10 @@ def _change_inbound(
     rows: Sequence[StorePoint], ask: Ask, *, is_enabled: bool
 ) -> BulkResult:
     changed = services.change_inbound(
-        [row.pk for row in rows], is_enabled=is_enabled, actor=_person(ask), now=ask.now
+        [row.pk for row in rows],
+        is_enabled=is_enabled,
+        actor=actor_of(ask),
+        now=ask.now,
     )
     done = {row.pk for row in changed}
     word = "enabled" if is_enabled else "disabled"
@@ -106,7 +104,7 @@ def effects_of_removing(rows: Sequence[StorePoint]) -> list[str]:
 
 def _remove(rows: Sequence[StorePoint], ask: Ask) -> BulkResult:
     for row in rows:
-        services.remove_store_point(row, actor=_person(ask), now=ask.now)
+        services.remove_store_point(row, actor=actor_of(ask), now=ask.now)
     return BulkResult(len(rows))
 
 

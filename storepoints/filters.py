@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import django_filters
 from django import forms
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
+from django_filters import filters, filterset
 
 from console.kit.problems import WrongInput
 from storepoints.models import Destination, Server, StorePoint
@@ -32,26 +32,24 @@ NOT_WORKING = [
 ]
 
 
-class StorePointFilter(django_filters.FilterSet):
+class StorePointFilter(filterset.FilterSet):
     """``show``, ``state``, ``destination``, ``server`` and ``q`` of the query string."""
 
-    show = django_filters.ChoiceFilter(choices=SHOWN, method="narrow_down")
-    state = django_filters.ChoiceFilter(
+    show = filters.ChoiceFilter(choices=SHOWN, method="narrow_down")
+    state = filters.ChoiceFilter(
         field_name="shown_state", choices=[(value, value) for value in State]
     )
-    destination = django_filters.ModelChoiceFilter(
+    destination = filters.ModelChoiceFilter(
         field_name="server__destination", queryset=Destination.objects.all()
     )
-    server = django_filters.ModelChoiceFilter(queryset=Server.objects.all())
-    q = django_filters.CharFilter(method="search", max_length=200)
+    server = filters.ModelChoiceFilter(queryset=Server.objects.all())
+    q = filters.CharFilter(method="search", max_length=200)
 
     class Meta:
         model = StorePoint
         fields: tuple[str, ...] = ()
 
-    def narrow_down(
-        self, rows: QuerySet[StorePoint], name: str, value: str
-    ) -> QuerySet[StorePoint]:
+    def narrow_down(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         """Keep what one of the pills above the list stands for."""
         match value:
             case "offline":
@@ -66,9 +64,7 @@ class StorePointFilter(django_filters.FilterSet):
             | Q(is_believed=True)
         )
 
-    def search(
-        self, rows: QuerySet[StorePoint], name: str, value: str
-    ) -> QuerySet[StorePoint]:
+    def search(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         """Keep the rows whose name, path, note or server contains the text."""
         return rows.filter(
             Q(name__icontains=value)
@@ -79,8 +75,8 @@ class StorePointFilter(django_filters.FilterSet):
 
 
 def narrow(
-    filter_class: type[django_filters.FilterSet], data: QueryDict, rows: QuerySet[Any]
-) -> django_filters.FilterSet:
+    filter_class: type[filterset.FilterSet], data: QueryDict, rows: QuerySet[Any]
+) -> filterset.FilterSet:
     """Return the filter applied; raises WrongInput, naming the parameter, when wrong."""
     narrowed = filter_class(data, queryset=rows)
     if not narrowed.is_valid():

@@ -36,6 +36,7 @@ class Destination(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
+        """Return the address of its page."""
         return reverse("storepoints:destination", args=[self.pk])
 
 
@@ -93,6 +94,7 @@ class Server(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
+        """Return the address of its page."""
         return reverse("storepoints:server", args=[self.pk])
 
 
@@ -214,6 +216,7 @@ class StorePoint(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
+        """Return the address of its page."""
         return reverse("storepoints:store_point", args=[self.pk])
 
 

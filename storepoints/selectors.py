@@ -22,6 +22,7 @@ from django.db.models import (
     Value,
     When,
 )
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 
 from console.kit import heartbeat
@@ -54,7 +55,7 @@ def read_pulse(now: datetime) -> Pulse:
     )
 
 
-def _before(now: datetime, seconds_field: str) -> ExpressionWrapper:
+def _before(now: datetime, seconds_field: str) -> Combinable:
     """Return the instant three intervals before now, for a field with the interval."""
     return ExpressionWrapper(
         Value(now, output_field=DateTimeField())
@@ -114,8 +115,8 @@ def servers(*, now: datetime, pulse: Pulse) -> QuerySet[Server]:
         Server.objects.select_related("destination")
         .annotate(
             is_silent=Case(
-                When(is_silent, then=Value(pulse.is_running)),
-                default=Value(False),
+                When(is_silent, then=Value(value=pulse.is_running)),
+                default=Value(value=False),
                 output_field=BooleanField(),
             ),
             store_point_count=Count("store_points"),
@@ -154,7 +155,7 @@ def destinations() -> QuerySet[Destination]:
 
 
 def count_by_shown_state(
-    rows: QuerySet[StorePoint],
+    rows: QuerySet[Any],
 ) -> dict[str, int]:
     """Return how many of the annotated store points are in each shown state."""
     return {
@@ -172,7 +173,9 @@ def accepting_by_destination(keys: set[int]) -> dict[str, set[int]]:
     """Return, for each destination's name, its store points that accept backup data."""
     accepting: dict[str, set[int]] = {
         name: set()
-        for name in Destination.objects.filter(pk__in=keys).values_list("name", flat=True)
+        for name in Destination.objects.filter(pk__in=keys).values_list(
+            "name", flat=True
+        )
     }
     rows = StorePoint.objects.filter(
         server__destination__in=keys, accepts_inbound=True
@@ -194,6 +197,6 @@ def search(text: str, *, limit: int = 10) -> list[StorePoint | Server | Destinat
         by_text = Q(name__icontains=text)
         if model is StorePoint:
             by_text |= Q(path__icontains=text)
-        found += model._default_manager.filter(by_guid | by_text)[:limit]
+        found += model.objects.filter(by_guid | by_text)[:limit]
     found.sort(key=lambda row: (row.name.lower() != text.lower(), row.name.lower()))
     return found[:limit]

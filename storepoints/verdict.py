@@ -98,7 +98,10 @@ def steps(
         for check in evidence.get("checks") or ()
         if isinstance(check, dict)
     }
-    return [first, *(_step(name, word, found.get(name)) for name, word in CHECK_WORDS.items())]
+    return [
+        first,
+        *(_step(name, word, found.get(name)) for name, word in CHECK_WORDS.items()),
+    ]
 
 
 def _step(name: str, word: str, check: Mapping[str, Any] | None) -> Step:
@@ -115,7 +118,12 @@ def _step(name: str, word: str, check: Mapping[str, Any] | None) -> Step:
         parts.append(f"found {check['found']}")
     if check.get("errno"):
         parts.append(f"({check['errno']})")
-    return Step(word, "failed", ", ".join(parts[:2]) + (f" {parts[2]}" if len(parts) > 2 else ""), seconds)
+    return Step(
+        word,
+        "failed",
+        ", ".join(parts[:2]) + (f" {parts[2]}" if len(parts) > 2 else ""),
+        seconds,
+    )
 
 
 @dataclass(frozen=True, slots=True)

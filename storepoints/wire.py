@@ -84,7 +84,8 @@ def unseal(envelope: object, *, server: str, key: str) -> dict[str, Any]:
         raise Refused(f"expected an envelope of server {server}, found {named[:64]!r}")
     body: str = envelope["body"]
     if not hmac.compare_digest(
-        sign(key, server, body), envelope["signature"].encode("ascii", "replace").decode()
+        sign(key, server, body),
+        envelope["signature"].encode("ascii", "replace").decode(),
     ):
         raise Refused("the signature does not fit the key of this server")
     try:

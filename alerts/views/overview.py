@@ -126,8 +126,20 @@ def export(request: HttpRequest) -> HttpResponseBase:
     rows = matching(request.GET).order_by("severity", "-raised_at")
     return csv_response(
         "alerts.csv",
-        "severity kind description object reported_by raised_at cleared_at times "
-        "acknowledged_at acknowledged_by acknowledged_until note".split(),
+        [
+            "severity",
+            "kind",
+            "description",
+            "object",
+            "reported_by",
+            "raised_at",
+            "cleared_at",
+            "times",
+            "acknowledged_at",
+            "acknowledged_by",
+            "acknowledged_until",
+            "note",
+        ],
         (
             (
                 Severity(row.severity).label,

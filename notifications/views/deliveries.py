@@ -25,11 +25,10 @@ SORTING = Sorting(
     columns=(
         Column("state", "State", ("state",)),
         Column("recipient", "Recipient", ("recipient", "-pk")),
-        Column("message", "Message"),
+        Column("message", "Message and answer"),
         Column("when", "Created", ("created_at",), is_first_descending=True),
         Column("sent", "Sent", ("sent_at",), is_first_descending=True),
         Column("attempts", "Attempts", ("attempts",), is_number=True),
-        Column("error", "Answer"),
     ),
     default="-when",
 )

@@ -50,7 +50,7 @@ _WRITE_PROBLEMS = {
 }
 
 
-class _Problem(Exception):  # noqa: N818 - an answer, not an error of ours
+class _Problem(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code

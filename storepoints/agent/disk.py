@@ -48,7 +48,7 @@ class Step(Protocol):
     call: str
 
 
-class Failure(Exception):  # noqa: N818 - a finding, not an error of ours
+class Failure(Exception):
     """A layer that failed: the reason, what was expected and what was found."""
 
     def __init__(

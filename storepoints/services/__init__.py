@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from storepoints.services.checks import ask_store_points, send_due_probes, send_everything
+from storepoints.services.checks import (
+    ask_store_points,
+    send_due_probes,
+    send_everything,
+)
 from storepoints.services.fleet import (
     Refusal,
     add_store_point,

@@ -82,7 +82,9 @@ def send_due_probes(*, now: datetime) -> int:
 def ask_store_points(store_points: Iterable[int], *, now: datetime) -> int:
     """Ask for a probe of these store points at once; return how many were sent."""
     wanted: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    rows = StorePoint.objects.filter(pk__in=list(store_points), adopted_at__isnull=False)
+    rows = StorePoint.objects.filter(
+        pk__in=list(store_points), adopted_at__isnull=False
+    )
     for row in rows.values("pk", "server_id", *SPECIFIED):
         wanted[row["server_id"]].append(row)
     sent = 0

@@ -139,7 +139,7 @@ def inspect_path(
     marker = answer.get("marker") or None
     if answer.get("adoptable") is not True:
         if answer.get("problem") == "has-marker" and isinstance(marker, dict):
-            guid = _guid_to_continue(marker, is_taking_over)
+            guid = _guid_to_continue(marker, is_taking_over=is_taking_over)
             return _inspection(path, answer, guid)
         raise Refusal(
             "path",
@@ -183,7 +183,7 @@ def _await_answer(request: AgentRequest) -> dict[str, Any] | None:
     return None
 
 
-def _guid_to_continue(marker: dict[str, Any], is_taking_over: bool) -> uuid.UUID:
+def _guid_to_continue(marker: dict[str, Any], *, is_taking_over: bool) -> uuid.UUID:
     """Return the guid in a marker if it may be continued; Refusal says why not."""
     try:
         guid = uuid.UUID(str(marker.get("store_point")))
@@ -359,9 +359,7 @@ def edit_store_point(
                 if before[field] != wanted[field]
             },
         )
-        facts_recorded.send(
-            StorePoint, store_points=[current.pk], servers=[], now=now
-        )
+        facts_recorded.send(StorePoint, store_points=[current.pk], servers=[], now=now)
         transaction.on_commit(lambda: ask_store_points([current.pk], now=now))
 
 
@@ -388,4 +386,3 @@ def remove_store_point(
         current.delete()
         facts_recorded.send(StorePoint, store_points=[key], servers=[], now=now)
         transaction.on_commit(lambda: send_everything(server, now=now))
-

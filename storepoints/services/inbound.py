@@ -32,7 +32,9 @@ def change_inbound(
             store_point.accepts_inbound = is_enabled
             store_point.inbound_revision += 1
             store_point.inbound_changed_at = now
-            store_point.inbound_changed_by = actor.get_username() if actor else "console"
+            store_point.inbound_changed_by = (
+                actor.get_username() if actor else "console"
+            )
             store_point.inbound_error = ""
             audit.record(
                 actor=actor,

@@ -27,17 +27,43 @@ from storepoints.states import WORKING, Inbound, Reason, State
 
 logger = logging.getLogger(__name__)
 
+#: The year 3000, in seconds since 1970: no instant that an agent means lies beyond.
+END_OF_TIME = 32_503_680_000
+
 #: The states that an agent may claim; the others are the master's to decide.
 CLAIMABLE = frozenset({State.ONLINE, State.OFFLINE, State.NOT_RESPONDING})
 
 #: Fields of a store point that a report may write. Nothing else is touched, so that
 #: an edit or a switch at the same instant is not overwritten.
-READING_FIELDS = (
-    "state reason is_online since is_believed failures successes limits checked_at "
-    "sequence cause layer errno duration_seconds latency_seconds evidence free_bytes "
-    "used_bytes total_bytes free_inodes total_inodes space_at due_at pace "
-    "inbound_applied is_inbound_pending inbound_error"
-).split()
+READING_FIELDS = [
+    "state",
+    "reason",
+    "is_online",
+    "since",
+    "is_believed",
+    "failures",
+    "successes",
+    "limits",
+    "checked_at",
+    "sequence",
+    "cause",
+    "layer",
+    "errno",
+    "duration_seconds",
+    "latency_seconds",
+    "evidence",
+    "free_bytes",
+    "used_bytes",
+    "total_bytes",
+    "free_inodes",
+    "total_inodes",
+    "space_at",
+    "due_at",
+    "pace",
+    "inbound_applied",
+    "is_inbound_pending",
+    "inbound_error",
+]
 
 
 def record_report(envelope: object, *, now: datetime) -> int:
@@ -104,9 +130,10 @@ def _seconds(data: dict[str, Any], name: str) -> float:
     """Return an instant as seconds since the epoch; Refused when it is none."""
     value = data.get(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 < value < 32503680000:
-        raise wire.Refused(f"expected seconds since 1970 in {name!r}, found {value!r}")
-    return float(value)
+    # Neither infinity nor "not a number" lies between the bounds.
+    if is_number and 0 < (seconds := float(value or 0)) < END_OF_TIME:
+        return seconds
+    raise wire.Refused(f"expected seconds since 1970 in {name!r}, found {value!r}")
 
 
 def _record_server(server: Server, report: dict[str, Any], now: datetime) -> None:
@@ -121,7 +148,12 @@ def _record_server(server: Server, report: dict[str, Any], now: datetime) -> Non
     server.last_report_at = now
     server.awaiting_since = None
     server.offline_since = None
-    fields = ["clock_offset_seconds", "last_report_at", "awaiting_since", "offline_since"]
+    fields = [
+        "clock_offset_seconds",
+        "last_report_at",
+        "awaiting_since",
+        "offline_since",
+    ]
     if report["sequence"] > server.last_sequence:
         server.last_sequence = report["sequence"]
         server.version = str(agent.get("version", ""))[:50]
@@ -176,7 +208,9 @@ def _record_findings(
         try:
             change = _fold(store_point, finding, server, report, now)
         except wire.Refused as error:
-            logger.warning("%s: refused a finding of %s: %s", server, store_point, error)
+            logger.warning(
+                "%s: refused a finding of %s: %s", server, store_point, error
+            )
             continue
         taken[store_point.pk] = store_point
         if change is not None:
@@ -284,9 +318,12 @@ def _space(data: object) -> dict[str, int]:
     if not isinstance(data, dict):
         return {}
     names = ("total_bytes", "free_bytes", "used_bytes", "total_inodes", "free_inodes")
-    sizes = {name: data.get(name) for name in names}
-    if not all(isinstance(size, int) and 0 <= size < 2**63 for size in sizes.values()):
-        return {}
+    sizes: dict[str, int] = {}
+    for name in names:
+        size = data.get(name)
+        if not isinstance(size, int) or not 0 <= size < 2**63:
+            return {}
+        sizes[name] = size
     if sizes["free_bytes"] > sizes["total_bytes"]:
         return {}
     return sizes
@@ -348,8 +385,10 @@ def _record_adoption(
         store_point.adopted_at = now
         store_point.adoption_error = ""
         store_point.due_at = now
+        if not store_point.volume and isinstance(answer.get("volume"), dict):
+            store_point.volume = answer["volume"]
     else:
         store_point.adoption_error = str(answer.get("message", ""))[:500] or "refused"
-    store_point.save(update_fields=["adopted_at", "adoption_error", "due_at"])
+    store_point.save(update_fields=["adopted_at", "adoption_error", "due_at", "volume"])
     if store_point.adopted_at:
         transaction.on_commit(lambda: send_everything(server, now=now))

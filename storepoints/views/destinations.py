@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
+from console.accounts.people import person_of
 from console.kit import clock, htmx, paging
 from console.kit.access import needs
 from console.kit.sorting import Column, Sorting
@@ -82,7 +83,7 @@ def add(request: HttpRequest) -> HttpResponse:
     form = DestinationForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         destination = services.add_destination(
-            **form.cleaned_data, actor=request.user, now=clock.now()
+            **form.cleaned_data, actor=person_of(request), now=clock.now()
         )
         messages.success(request, f"Added {destination}. Move servers into it next.")
         return redirect(destination)
@@ -98,7 +99,7 @@ def edit(request: HttpRequest, key: int) -> HttpResponse:
     form = DestinationForm(request.POST or None, instance=destination)
     if request.method == "POST" and form.is_valid():
         services.edit_destination(
-            destination, **form.cleaned_data, actor=request.user, now=clock.now()
+            destination, **form.cleaned_data, actor=person_of(request), now=clock.now()
         )
         messages.success(request, f"Saved {form.cleaned_data['name']}.")
         return redirect(back)

@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
+from console.accounts.people import person_of
 from console.kit import clock, htmx, paging
 from console.kit.access import needs
 from console.kit.sorting import Column, Sorting
@@ -102,7 +103,7 @@ def edit(request: HttpRequest, key: int) -> HttpResponse:
     form = EditServerForm(request.POST or None, instance=server)
     if request.method == "POST" and form.is_valid():
         services.edit_server(
-            server, **form.cleaned_data, actor=request.user, now=clock.now()
+            server, **form.cleaned_data, actor=person_of(request), now=clock.now()
         )
         messages.success(request, f"Saved {form.cleaned_data['name']}.")
         return redirect("storepoints:server", key)

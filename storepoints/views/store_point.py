@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
+from console.accounts.people import person_of
 from console.kit import clock, htmx, humane
 from console.kit.access import needs
 from storepoints import selectors, services, verdict
@@ -97,7 +98,10 @@ def edit(request: HttpRequest, key: int) -> HttpResponse:
         if form.is_valid():
             try:
                 services.edit_store_point(
-                    store_point, **form.cleaned_data, actor=request.user, now=clock.now()
+                    store_point,
+                    **form.cleaned_data,
+                    actor=person_of(request),
+                    now=clock.now(),
                 )
             except services.Refusal as refusal:
                 form.add_error(refusal.field, str(refusal))

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import (
     HttpRequest,
     HttpResponse,
+    HttpResponseRedirect,
     QueryDict,
 )
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import Resolver404, resolve
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from console.accounts.people import person_of
 from console.kit import actions, clock, htmx, paging, querystring
 from console.kit.access import needs
 from console.kit.sorting import Column, Sorting
@@ -128,8 +132,23 @@ def _matching(query: QueryDict) -> QuerySet[StorePoint]:
 @needs("storepoints.view_storepoint")
 def act(request: HttpRequest) -> HttpResponse:
     """Do what the action menu was asked for."""
-    return actions.respond(
+    response = actions.respond(
         request, menu=MENU, back="storepoints:store_points", matching=_matching
+    )
+    if isinstance(response, HttpResponseRedirect) and _is_gone(response.url):
+        return redirect("storepoints:store_points")
+    return response
+
+
+def _is_gone(url: str) -> bool:
+    """Return whether an address is the page of a store point that was just removed."""
+    try:
+        match = resolve(urlsplit(url).path)
+    except Resolver404:
+        return False
+    return (
+        match.view_name == "storepoints:store_point"
+        and not StorePoint.objects.filter(pk=match.kwargs["key"]).exists()
     )
 
 
@@ -140,8 +159,19 @@ def export(request: HttpRequest) -> HttpResponseBase:
     rows: Iterable[Any] = _matching(request.GET).iterator(chunk_size=500)
     return csv_response(
         "store-points.csv",
-        "name destination server path state reason checked_at total_bytes used_bytes "
-        "free_bytes inbound_backup".split(),
+        [
+            "name",
+            "destination",
+            "server",
+            "path",
+            "state",
+            "reason",
+            "checked_at",
+            "total_bytes",
+            "used_bytes",
+            "free_bytes",
+            "inbound_backup",
+        ],
         (
             (
                 row.name,
@@ -174,7 +204,7 @@ def add(request: HttpRequest) -> HttpResponse:
         if form.is_valid():
             try:
                 store_point = services.add_store_point(
-                    **form.cleaned_data, actor=request.user, now=clock.now()
+                    **form.cleaned_data, actor=person_of(request), now=clock.now()
                 )
             except services.Refusal as refusal:
                 if refusal.code == "has-marker":
@@ -193,7 +223,8 @@ def add(request: HttpRequest) -> HttpResponse:
         path = request.GET.get("path", "")
         form = AddStorePointForm(
             initial={
-                "server": request.GET.get("server") or (servers[0].pk if servers else None),
+                "server": request.GET.get("server")
+                or (servers[0].pk if servers else None),
                 "path": path,
             }
         )
@@ -209,5 +240,3 @@ def add(request: HttpRequest) -> HttpResponse:
         },
         status=status,
     )
-
-

@@ -63,15 +63,15 @@ class Memory:
                     severity=change.condition.severity,
                     data=change.condition.data,
                     cleared_at=None,
-                    acknowledged_at=None if change.does_lapse else alert.acknowledged_at,
+                    acknowledged_at=None
+                    if change.does_lapse
+                    else alert.acknowledged_at,
                 )
         return len(changes)
 
     def acknowledge(self, now: datetime) -> None:
         self.alerts = [
-            alert
-            if alert.is_acknowledged(now)
-            else replace(alert, acknowledged_at=now)
+            alert if alert.is_acknowledged(now) else replace(alert, acknowledged_at=now)
             for alert in self.alerts
         ]
 
@@ -119,9 +119,7 @@ def test_it_continues_an_alert_that_nobody_has_acknowledged_however_late() -> No
     memory.apply([condition()], START)
     memory.apply([], START)
 
-    changes = reconcile(
-        memory.alerts, [condition()], now=START + timedelta(days=3)
-    )
+    changes = reconcile(memory.alerts, [condition()], now=START + timedelta(days=3))
 
     assert isinstance(changes[0], Reopen)
 

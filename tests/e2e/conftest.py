@@ -33,13 +33,14 @@ def mail_server() -> Iterator[MailServer]:
 
 
 @pytest.fixture(scope="module")
-def console() -> Iterator[Console]:
+def console(request: pytest.FixtureRequest) -> Iterator[Console]:
     """A console that has been started for the first time; nobody is set up yet."""
     console = Console()
     try:
         console.start()
         yield console
     finally:
+        console.keep_log(request.module.__name__.rpartition(".")[2])
         console.clean_up()
 
 

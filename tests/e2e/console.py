@@ -367,6 +367,11 @@ class Console:
         assert found, f"no setup link was printed: {self.tail()}"
         return found[0]
 
+    def keep_log(self, name: str) -> None:
+        """Keep what it printed in tests/artifacts/."""
+        ARTIFACTS.mkdir(exist_ok=True)
+        shutil.copyfile(self.log, ARTIFACTS / f"{name}.log")
+
     def assert_no_traceback(self) -> None:
         """Fail when anything was logged that should not have happened."""
         text = self.everything_said()

@@ -111,9 +111,7 @@ def test_it_counts_offline_from_the_first_failure_though_the_reason_changes() ->
 
 
 def space(free: int) -> Reading:
-    return Reading(
-        at=START, state=State.ONLINE, free_bytes=free, used_bytes=100 - free
-    )
+    return Reading(at=START, state=State.ONLINE, free_bytes=free, used_bytes=100 - free)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +156,7 @@ def test_it_shows_every_failure_at_once_and_never_a_false_green(
     status = follow(*history)
 
     assert (status.state in FAILED) == (history[-1].state in FAILED)
-    assert (status.state in WORKING) == (history[-1].state in {State.ONLINE})
+    assert (status.state in WORKING) == (history[-1].state == State.ONLINE)
 
 
 @given(st.lists(readings, min_size=1, max_size=30))

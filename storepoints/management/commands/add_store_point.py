@@ -54,7 +54,9 @@ class Command(BaseCommand):
         )
         if not form.is_valid():
             raise CommandError(
-                " ".join(str(error) for errors in form.errors.values() for error in errors)
+                " ".join(
+                    str(error) for errors in form.errors.values() for error in errors
+                )
             )
         try:
             store_point = services.add_store_point(

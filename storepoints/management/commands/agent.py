@@ -19,7 +19,7 @@ class Command(BaseCommand):
         "master server. The configuration file names the server, its key, the broker "
         "and the hook for inbound backup; docs/agent.md describes it."
     )
-    requires_system_checks: list[str] = []  # noqa: RUF012 - as Django declares it
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the configuration file."""
@@ -37,7 +37,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Replace this process, so that signals reach the agent itself."""
-        argv = [sys.executable, "-m", "storepoints.agent", "--config", options["config"]]
+        argv = [
+            sys.executable,
+            "-m",
+            "storepoints.agent",
+            "--config",
+            options["config"],
+        ]
         if options["check_config"]:
             argv.append("--check-config")
         os.chdir(settings.BASE_DIR)

@@ -36,7 +36,8 @@ class Command(SystemCheck):
     def add_arguments(self, parser: CommandParser) -> None:
         """Keep Django's options; its positional names are store points here."""
         super().add_arguments(parser)
-        for action in parser._actions:
+        # argparse has no public way to say an inherited argument's help anew.
+        for action in parser._actions:  # noqa: SLF001
             if action.dest == "args":
                 action.metavar = "NAME"
                 action.help = "Store points to check; all of them when none is named."
@@ -71,7 +72,7 @@ class Command(SystemCheck):
         if not before:
             self.stdout.write("There is no store point yet: manage.py add_store_point.")
             return
-        screen = Console(file=self.stdout._out)  # type: ignore[attr-defined]
+        screen = Console(file=self.stdout)  # type: ignore[arg-type]
         if not services.ask_store_points(before, now=clock.now()):
             raise CommandError(
                 "No agent could be asked: the message broker is away, or no store "
@@ -95,9 +96,7 @@ class Command(SystemCheck):
                     return
                 time.sleep(0.1)
 
-    def _print(
-        self, keys: list[int], before: dict[int, int], screen: Console
-    ) -> None:
+    def _print(self, keys: list[int], before: dict[int, int], screen: Console) -> None:
         now = clock.now()
         rows = selectors.store_points(now=now, pulse=selectors.read_pulse(now)).filter(
             pk__in=keys
