@@ -165,10 +165,11 @@ def reconcile(
         does_lapse = is_worse and known.acknowledged_at is not None
         if known.cleared_at is not None:
             changes.append(Reopen(known, condition, does_lapse))
-        elif condition.severity != alert.severity or dict(condition.data) != dict(
-            alert.data
+        elif (condition.severity, dict(condition.data)) != (
+            known.severity,
+            dict(known.data),
         ):
-            changes.append(Update(alert, condition, is_worse, does_lapse))
+            changes.append(Update(known, condition, is_worse, does_lapse))
     changes += [
         Clear(alert)
         for key, alert in current.items()

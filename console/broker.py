@@ -78,8 +78,13 @@ def connect(url: str, *, timeout_seconds: float = 3.0) -> redis.Redis:
     Nothing is sent yet. redis+socket:// (Kombu's name for a Unix socket) is understood
     as well as redis:// and rediss://.
     """
-    import redis  # not at the top: the supervisor imports this module and needs no client
+    # Not at the top: the supervisor imports this module and needs no client.
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
+    # The client's own default is to try for several seconds before it says anything.
+    retry = Retry(NoBackoff(), 1)
     parts = urlsplit(url)
     if parts.scheme == "redis+socket":
         database = parse_qs(parts.query).get("virtual_host", ["0"])[0].strip("/")
@@ -87,11 +92,15 @@ def connect(url: str, *, timeout_seconds: float = 3.0) -> redis.Redis:
             unix_socket_path=parts.path,
             db=int(database or 0),
             password=parts.password,
+            retry=retry,
             socket_timeout=timeout_seconds,
             socket_connect_timeout=timeout_seconds,
         )
     return redis.Redis.from_url(
-        url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds
+        url,
+        retry=retry,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
@@ -56,7 +57,7 @@ KINDS: tuple[tuple[type[Model], str, str], ...] = (
 def find_objects(question: str, person: User) -> list[Group]:
     """Search destinations, servers and store points by name, path and GUID."""
     found = storepoints.search(question, limit=MOST)
-    folded = question.casefold()
+    folded, guid = question.casefold(), _guid(question)
     return [
         Group(
             label,
@@ -65,7 +66,7 @@ def find_objects(question: str, person: User) -> list[Group]:
                     label=row.name,
                     url=row.get_absolute_url(),
                     detail=row.path if isinstance(row, StorePoint) else "",
-                    is_exact=folded in (row.name.casefold(), str(row.guid)),
+                    is_exact=row.name.casefold() == folded or row.guid == guid,
                 )
                 for row in found
                 if isinstance(row, model)
@@ -75,6 +76,13 @@ def find_objects(question: str, person: User) -> list[Group]:
         for model, label, permission in KINDS
         if person.has_perm(permission)
     ]
+
+
+def _guid(question: str) -> UUID | None:
+    try:
+        return UUID(question)
+    except ValueError:
+        return None
 
 
 def find_alerts(question: str, person: User) -> list[Group]:

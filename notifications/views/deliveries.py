@@ -28,7 +28,6 @@ SORTING = Sorting(
         Column("message", "Message and answer"),
         Column("when", "Created", ("created_at",), is_first_descending=True),
         Column("sent", "Sent", ("sent_at",), is_first_descending=True),
-        Column("attempts", "Attempts", ("attempts",), is_number=True),
     ),
     default="-when",
 )

@@ -99,7 +99,7 @@ def adopt(
     problem, message = answer["problem"], answer["message"]
     marker = answer["marker"]
     if problem == "has-marker" and marker and marker.get("store_point") == store_point:
-        return {"id": store_point, "adopted": True}
+        return {"id": store_point, "adopted": True, "volume": answer["volume"]}
     found = answer["volume"]
     if not problem and volume is not None and found is not None:
         how = volumes.difference(volume, found)
@@ -137,7 +137,7 @@ def adopt(
             "problem": problem,
             "message": message,
         }
-    return {"id": store_point, "adopted": True}
+    return {"id": store_point, "adopted": True, "volume": found}
 
 
 def _inspect(path: str, table: MountTable, answer: Inspection) -> None:

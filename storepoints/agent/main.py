@@ -172,6 +172,9 @@ class Agent:
             logger.warning(
                 "order %s: a store point is left out: %s", order.id, complaint
             )
+        last_report = order.body.get("last_report")
+        if isinstance(last_report, int) and 0 < last_report < 2**63 - 2**32:
+            self._reporter.go_on_after(last_report)
         if order.kind != "probe":
             self._prober.answer(order.kind, order.id, order.body)
             return

@@ -120,6 +120,9 @@ def spec_of(data: dict[str, Any]) -> Spec:
     inbound = data.get("inbound", "")
     if inbound not in ("", "enabled", "disabled"):
         raise ValueError(f"inbound is {inbound!r}: expected enabled or disabled")
+    revision = data.get("inbound_revision", 0)
+    if isinstance(revision, bool) or not isinstance(revision, int):
+        raise ValueError(f"inbound_revision is {revision!r}: expected a whole number")
     return Spec(
         id=data["id"],
         name=data["name"],

@@ -22,42 +22,58 @@ class Order:
     complaints: list[str]
 
 
+#: An order that is to be believed for longer than this is not believed at all, so that
+#: what was seen need not be remembered for longer either.
+LONGEST_SECONDS = 2 * 3600.0
+
+
 class Inbox:
-    """Opens envelopes; remembers the highest sequence as long as the agent runs."""
+    """Opens envelopes; remembers what it has seen as long as the agent runs.
+
+    The master sends from several processes, so orders may overtake each other: an
+    older one is still carried out, but never twice, and never to put an older wish
+    for inbound backup in the place of a newer one.
+    """
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._highest = 0
+        self._seen: dict[tuple[str, int], float] = {}
+        self._revisions: dict[str, int] = {}
 
     def open(self, envelope: object) -> Order:
         """Return the order in an envelope.
 
-        Raises wire.Refused when it is not signed, not for this server, expired, not
-        newer than the newest, or not of a known kind.
+        Raises wire.Refused when it is not signed, not for this server, expired, a
+        replay, or not of a known kind.
         """
         body = wire.unseal(
             envelope, server=self._configuration.server, key=self._configuration.key
         )
         sequence = _number(body, "sequence", int)
-        if sequence <= self._highest:
-            raise wire.Refused(
-                f"order {sequence} is not newer than {self._highest}: a replay, or "
-                "it was overtaken"
-            )
-        self._highest = sequence
-        late = time.time() - _number(body, "expires_at", float)
+        expires_at = _number(body, "expires_at", float)
+        now = time.time()
+        late = now - expires_at
         if late >= 0:
             raise wire.Refused(
                 f"the order expired {late:.1f} s ago by the clock of this server; "
                 "if that happens every time, the clocks of master and server differ"
             )
+        # Written so that "not a number" is refused too.
+        if not -late <= LONGEST_SECONDS:
+            raise wire.Refused(
+                f"expires_at is {expires_at!r}: expected at most {LONGEST_SECONDS:g} s "
+                "from now by the clock of this server"
+            )
         kind, name = body.get("kind"), body.get("order")
         if not isinstance(name, str):
             raise wire.Refused(f"order is {name!r}: expected its uuid as a text")
+        self._refuse_replay((name, sequence), expires_at, now)
         store_points: list[dict[str, Any]] = []
         complaints: list[str] = []
         if kind == "probe":
             store_points, complaints = _store_points(body)
+            for entry in store_points:
+                self._forget_old_wish(entry)
         elif kind == "inspect":
             _texts(body, "path")
         elif kind == "adopt":
@@ -68,6 +84,23 @@ class Inbox:
                 f"kind is {kind!r}: expected 'probe', 'inspect' or 'adopt'"
             )
         return Order(kind, name, body, store_points, complaints)
+
+    def _refuse_replay(
+        self, seen: tuple[str, int], expires_at: float, now: float
+    ) -> None:
+        if seen in self._seen:
+            raise wire.Refused(f"order {seen[0]} ({seen[1]}) is a replay")
+        self._seen = {each: until for each, until in self._seen.items() if until > now}
+        self._seen[seen] = expires_at
+
+    def _forget_old_wish(self, entry: dict[str, Any]) -> None:
+        """Let nothing be applied for an order that a newer wish has overtaken."""
+        revision = entry.get("inbound_revision", 0)
+        newest = self._revisions.get(entry["id"], 0)
+        if revision < newest:
+            entry["inbound"] = ""
+        else:
+            self._revisions[entry["id"]] = revision
 
 
 def _number(body: dict[str, Any], field: str, kind: type) -> Any:

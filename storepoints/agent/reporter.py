@@ -183,6 +183,11 @@ class Reporter(threading.Thread):
             self._causes.add(message["cause"])
             self._first_at = self._first_at or time.monotonic()
 
+    def go_on_after(self, sequence: int) -> None:
+        """Take higher numbers than the master has recorded, though the clock went back."""
+        with self._condition:
+            self._sequence = max(self._sequence, sequence)
+
     def _sealed(self, message: dict[str, Any]) -> wire.Envelope:
         self._sequence = max(self._sequence + 1, time.time_ns())
         return wire.seal(

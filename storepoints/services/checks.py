@@ -122,6 +122,7 @@ def _send_probe(
         {
             "cause": cause,
             "complete": is_complete,
+            "last_report": server.last_sequence,
             "store_points": [specification(row) for row in rows],
         },
         expires_seconds=server.check_seconds,

@@ -84,7 +84,7 @@ def supervise(tmp_path: Path) -> Any:
     @contextmanager
     def start(programs: list[dict[str, Any]], **plan: Any) -> Iterator[Running]:
         said = tmp_path / "said"
-        with said.open("w") as output:
+        with said.open("a") as output:  # each line whole, whoever writes it
             process = subprocess.Popen(
                 [
                     sys.executable,

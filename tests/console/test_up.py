@@ -31,7 +31,7 @@ class Console:
         self.data_dir = data_dir
         self.url = f"http://127.0.0.1:{port}"
         self.output = data_dir.with_name("output")
-        with self.output.open("w") as output:
+        with self.output.open("a") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "up", "--listen", f"127.0.0.1:{port}"],
                 cwd=env.REPOSITORY,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,13 +165,12 @@ def test_it_makes_no_second_call_after_its_prober_was_killed(
 
 
 def test_it_stops_within_seconds_while_a_probe_hangs(
-    disk: Disk, other: dict[str, Any]
+    disk: Disk, yard: Path, other: dict[str, Any]
 ) -> None:
-    directory = Path(tempfile.mkdtemp(prefix="agent-"))
-    broker = Broker(directory)
+    broker = Broker(yard)
     broker.start()
     master = Master(broker)
-    agent = AgentProcess(directory, master)
+    agent = AgentProcess(yard, master)
     spec = {**adopted(disk.place), "deadline_seconds": 0.3}
     try:
         master.probe(spec, other)

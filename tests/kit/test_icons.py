@@ -9,8 +9,10 @@ import lucide
 import pytest
 
 ROOT = Path(__file__).parents[2]
-IN_TEMPLATES = re.compile(r"""\{% lucide "([\w-]+)"|\bicon="([\w-]+)\"""")
-IN_CODE = re.compile(r"""\bicon="([\w-]+)\"""")
+IN_TEMPLATES = re.compile(
+    r"""\{% (?:lucide|icon) "([\w-]+)"|(?<![\w-])icon="([\w-]+)\""""
+)
+IN_CODE = re.compile(r"""(?<![\w-])icon="([\w-]+)\"""")
 
 
 def _named() -> set[str]:

@@ -54,7 +54,9 @@ def test_it_shows_the_last_page_for_one_after_it(rf: RequestFactory) -> None:
 
 
 def test_it_has_a_page_when_there_is_nothing(rf: RequestFactory) -> None:
-    page = paging.page_of_list(rf.get("/"), [])
+    rows: list[int] = []
+
+    page = paging.page_of_list(rf.get("/"), rows)
 
     assert (page.rows, page.total, page.first, page.last) == ([], 0, 0, 0)
     assert not page.has_others

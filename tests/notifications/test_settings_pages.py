@@ -498,3 +498,16 @@ def test_it_loses_nothing_when_the_broker_is_away(
     monkeypatch.setattr(tasks.sweep, "apply_async", refuse)
 
     events_written.send(None, now=clock.now())
+
+
+def test_it_puts_the_wake_up_into_the_queue_of_the_notifications(valkey: Any) -> None:
+    events_written.send(None, now=clock.now())
+
+    assert valkey.connect().llen("notifications") == 1
+
+
+def test_it_loses_nothing_when_the_broker_is_killed(valkey: Any) -> None:
+    events_written.send(None, now=clock.now())
+    valkey.kill()
+
+    events_written.send(None, now=clock.now())
