@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.core.cache import cache
-from django.http import HttpResponse
 from django.test import Client
 
 from console.kit import clock
@@ -21,7 +22,7 @@ def _no_earlier_attempts() -> None:
 
 def _sign_in(
     client: Client, login: str, password: str = people.PASSWORD, to: str = ""
-) -> HttpResponse:
+) -> Any:
     query = f"?next={to}" if to else ""
     return client.post(f"/sign-in/{query}", {"login": login, "password": password})
 

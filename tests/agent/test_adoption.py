@@ -115,9 +115,14 @@ def test_it_adopts_once_and_says_so_twice(tmp_path: Path, table: MountTable) -> 
             table=table,
         )
 
-    assert adopt_as("a") == {"id": "a", "adopted": True}
+    adopted = {
+        "id": "a",
+        "adopted": True,
+        "volume": inspect(str(tmp_path), table)["volume"],
+    }
+    assert adopt_as("a") == adopted
     before = (tmp_path / ".storepoint/identity.json").read_bytes()
-    assert adopt_as("a") == {"id": "a", "adopted": True}
+    assert adopt_as("a") == adopted
     other = adopt_as("b")
 
     assert (other["adopted"], other["problem"]) == (False, "has-marker")

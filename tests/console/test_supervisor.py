@@ -175,7 +175,7 @@ LOGS_ITS_END = """
 import signal, sys, time
 def end(*_):
     time.sleep(0.2)
-    print(sys.argv[1], "ended", flush=True)
+    print(f"{sys.argv[1]} ended\\n", end="", flush=True)  # in one write
     raise SystemExit
 signal.signal(signal.SIGTERM, end)
 print(sys.argv[1], "up", flush=True)

@@ -592,11 +592,11 @@ class Person:
         assert found is not None
         return found
 
-    def get(self, path: str, **headers: str) -> Answer:
+    def get(self, path: str, /, **headers: str) -> Answer:
         """Get a page, following redirects."""
         return self._open(path, None, headers)
 
-    def submit(self, path: str, **fields: object) -> Answer:
+    def submit(self, path: str, /, **fields: object) -> Answer:
         """Post a form with its CSRF token, following redirects."""
         pairs: list[tuple[str, str]] = [("csrfmiddlewaretoken", self.csrf())]
         for name, value in fields.items():
@@ -604,7 +604,7 @@ class Person:
             pairs += [(name, str(each)) for each in values]
         return self.post(path, urllib.parse.urlencode(pairs).encode())
 
-    def post(self, path: str, body: bytes, **headers: str) -> Answer:
+    def post(self, path: str, body: bytes, /, **headers: str) -> Answer:
         """Post a body as it is."""
         return self._open(path, body, headers)
 
