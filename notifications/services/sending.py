@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 #: a run is put off without trying.
 BROKEN_IN_A_ROW = 2
 
-#: Only to spread retries; nothing is secret about it.
-_jitter = random.Random()  # noqa: S311
+#: Only to spread retries. From the system, because forks would share another's state.
+_jitter = random.SystemRandom()
 
 _one_sweep = threading.Lock()
 

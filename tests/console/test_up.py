@@ -30,7 +30,7 @@ class Console:
     def __init__(self, data_dir: Path, port: int) -> None:
         self.data_dir = data_dir
         self.url = f"http://127.0.0.1:{port}"
-        self.output = data_dir.with_name("output")
+        self.output = data_dir.with_name(f"output-{port}")
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "up", "--listen", f"127.0.0.1:{port}"],

@@ -16,7 +16,9 @@ from notifications.models import EmailSettings, Recipient
 _numbers = itertools.count(1)
 
 
-def make_user(name: str = "ana", role: Role = Role.ADMINISTRATOR, **fields: Any) -> User:
+def make_user(
+    name: str = "ana", role: Role = Role.ADMINISTRATOR, **fields: Any
+) -> User:
     fields.setdefault("email", f"{name}@example.org")
     return User.objects.create_user(username=name, role=role.value, **fields)
 

@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from email.message import EmailMessage
-from typing import Any, cast
+from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -65,7 +65,7 @@ class MailServer:
 
     @property
     def port(self) -> int:
-        return cast(int, self._controller.port)
+        return int(self._controller.port)
 
     @property
     def subjects(self) -> list[str]:
@@ -81,7 +81,11 @@ class MailServer:
 
     def _authenticate(self, users: dict[str, str]) -> Any:
         def check(
-            server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
+            server: SMTP,
+            session: Session,
+            envelope: Envelope,
+            mechanism: str,
+            data: Any,
         ) -> AuthResult:
             assert isinstance(data, LoginPassword)
             name, password = data.login.decode(), data.password.decode()
@@ -89,7 +93,7 @@ class MailServer:
 
         return check
 
-    async def handle_EHLO(
+    async def handle_EHLO(  # noqa: N802 (aiosmtpd's name)
         self,
         server: SMTP,
         session: Session,
@@ -102,7 +106,7 @@ class MailServer:
         session.host_name = hostname
         return responses
 
-    async def handle_RCPT(
+    async def handle_RCPT(  # noqa: N802 (aiosmtpd's name)
         self,
         server: SMTP,
         session: Session,
@@ -115,7 +119,7 @@ class MailServer:
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_DATA(
+    async def handle_DATA(  # noqa: N802 (aiosmtpd's name)
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         answer = self.on_data(envelope.rcpt_tos[0])
@@ -125,10 +129,7 @@ class MailServer:
             with self._lock:
                 self.raw.append(content)
                 self.mails.append(
-                    cast(
-                        EmailMessage,
-                        email.message_from_bytes(content, policy=email.policy.default),
-                    )
+                    email.message_from_bytes(content, policy=email.policy.default)
                 )
                 self.recipients.append(envelope.rcpt_tos[0])
         return await self._play(server, answer)
@@ -138,7 +139,7 @@ class MailServer:
             await asyncio.sleep(self.hang_seconds)
             answer = DROP
         if answer == DROP:
-            assert server.transport is not None
+            assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
             return "421 gone"
         return answer
@@ -147,16 +148,16 @@ class MailServer:
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        return cast(int, found.getsockname()[1])
+        return int(found.getsockname()[1])
 
 
 def text_of(mail: EmailMessage) -> str:
     part = mail.get_body(("plain",))
     assert part is not None
-    return cast(str, part.get_content())
+    return str(part.get_content())
 
 
 def html_of(mail: EmailMessage) -> str:
     part = mail.get_body(("html",))
     assert part is not None
-    return cast(str, part.get_content())
+    return str(part.get_content())

@@ -186,7 +186,9 @@ def test_it_asks_before_it_resets_and_then_does(ana: Client) -> None:
 
 def test_it_adds_and_removes_a_recipient(ana: Client) -> None:
     page = text(
-        ana.post(f"{SETTINGS}recipients/", {"address": " ops@example.org "}, follow=True)
+        ana.post(
+            f"{SETTINGS}recipients/", {"address": " ops@example.org "}, follow=True
+        )
     )
     row = Recipient.objects.get()
     assert row.address == "ops@example.org"
@@ -413,7 +415,7 @@ def rows(page: str) -> int:
 
 
 def test_it_lists_and_filters_messages(log: Client) -> None:
-    alert = Delivery.objects.order_by("pk")[0].event.alert_id
+    alert = str(Delivery.objects.order_by("pk")[0].event.alert_id)
 
     assert rows(text(log.get(LOG))) == 4
     assert rows(text(log.get(LOG, {"state": "failed"}))) == 2

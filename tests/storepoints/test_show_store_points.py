@@ -161,7 +161,8 @@ def test_it_says_what_was_expected_in_a_wrong_query_string(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sort", ["name", "-name", "server", "online", "-used", "free", "inbound", "-checked"]
+    "sort",
+    ["name", "-name", "server", "online", "-used", "free", "inbound", "-checked"],
 )
 def test_it_sorts_by_every_column(sort: str) -> None:
     make_store_point("alpha", free_bytes=1)
@@ -245,7 +246,9 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_broker")
 def test_it_asks_before_it_disables_inbound_backup() -> None:
-    tank = make_store_point("Tank-07", server=make_server(destination=make_destination()))
+    tank = make_store_point(
+        "Tank-07", server=make_server(destination=make_destination())
+    )
 
     asked = act("operator", "storepoint.disable_inbound", tank)
     tank.refresh_from_db()
@@ -262,7 +265,7 @@ def test_it_asks_before_it_disables_inbound_backup() -> None:
 
 @pytest.mark.usefixtures("no_broker")
 def test_it_says_disabling_until_the_agent_has_applied_it() -> None:
-    tank = make_store_point(accepts_inbound=False, inbound_applied="enabled")
+    make_store_point(accepts_inbound=False, inbound_applied="enabled")
     client = people.client_of("viewer")
 
     assert 'data-inbound="disabling"' in client.get(OVERVIEW).content.decode()

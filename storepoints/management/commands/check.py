@@ -101,7 +101,8 @@ class Command(SystemCheck):
         rows = selectors.store_points(now=now, pulse=selectors.read_pulse(now)).filter(
             pk__in=keys
         )
-        table = Table("Store point", "Server", "State", "Free", "Took", "Path")
+        table = Table("Store point", "Server", "State", "Free", "Took")
+        table.add_column("Path", overflow="fold")
         failed = 0
         for row in rows.order_by("name"):
             shown: Any = row
@@ -113,7 +114,7 @@ class Command(SystemCheck):
                 row.server.name,
                 f"{'●' if is_working else '○'} "
                 f"{describe(shown.shown_state, shown.shown_reason)}",
-                humane.size(row.free_bytes),
+                humane.size(row.free_bytes if is_working else None),
                 humane.duration(row.duration_seconds) if is_answered else "no answer",
                 row.path,
             )
