@@ -13,7 +13,7 @@ from console.kit import clock, heartbeat
 from tests import people
 from tests.routes import ROUTES, Route, World, may
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 
 #: Query strings that no link of the console makes.
 WRONG = (

@@ -33,3 +33,11 @@ def without(query: QueryDict, *names: str) -> str:
 def hidden(query: QueryDict, *, leave_out: tuple[str, ...]) -> Mapping[str, list[str]]:
     """Return the parameters that a GET form must carry along as hidden fields."""
     return {name: query.getlist(name) for name in query if name not in leave_out}
+
+
+def text(query: QueryDict, name: str, *, most: int = 255) -> str:
+    """Return what somebody typed into a search box, stripped and cut to ``most``.
+
+    Without NULs: they stand in no column, and PostgreSQL refuses to look for one.
+    """
+    return query.get(name, "").replace("\0", "").strip()[:most]

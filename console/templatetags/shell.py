@@ -43,6 +43,6 @@ def shell(context: Context) -> Shell:
         navigation=navigation.draw(request, now, pulse),
         banners=current,
         banners_digest=banners.digest(current),
-        freshness=freshness.read(pulse),
+        freshness=freshness.read(now, pulse),
         version=settings.VERSION,
     )

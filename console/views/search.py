@@ -13,6 +13,7 @@ from django.views.decorators.http import require_safe
 
 from alerts.models import Alert
 from console.accounts.models import User
+from console.kit import querystring
 from console.kit.access import SIGNED_IN, needs
 from storepoints import selectors as storepoints
 from storepoints.models import Destination, Server, StorePoint
@@ -105,8 +106,7 @@ PROVIDERS: tuple[Provider, ...] = (find_objects, find_alerts)
 @needs(SIGNED_IN)
 def search(request: HttpRequest) -> HttpResponse:
     """Show what is called so, or go there when exactly one thing is."""
-    # PostgreSQL refuses to look for a NUL, and nothing is called so.
-    question = request.GET.get("q", "").replace("\0", "").strip()[:MAXIMUM]
+    question = querystring.text(request.GET, "q", most=MAXIMUM)
     assert isinstance(request.user, User)  # noqa: S101 - @needs made sure of it
     groups = [
         group

@@ -32,7 +32,7 @@ def status(request: HttpRequest) -> HttpResponse:
         request,
         "console/_status.html",
         {
-            "freshness": freshness.read(pulse),
+            "freshness": freshness.read(now, pulse),
             "banners": current,
             "banners_digest": digest,
             "have_banners_changed": request.GET.get("banners", "") != digest,

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import current_app
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from console.kit import secrets
 from storepoints import wire
@@ -52,7 +53,7 @@ def send_order(
             ignore_result=True,
             retry=False,
         )
-    except (OperationalError, OSError) as error:
+    except (OperationalError, RedisError, OSError) as error:
         logger.warning("%s: the broker took no %s order: %s", server, kind, error)
         return False
     return True

@@ -15,7 +15,7 @@ from console.kit import audit, clock
 from console.kit.models import AuditEntry
 from tests import people
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 
 NEW = {
     "name": "ben",

@@ -15,7 +15,7 @@ from console.accounts.models import OneTimeLink, User
 from console.kit import clock
 from tests import people
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 
 ANA = {
     "name": "ana",

@@ -12,7 +12,7 @@ from console.kit import clock
 from console.kit.models import AuditEntry
 from tests import people
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 
 
 @pytest.fixture(autouse=True)

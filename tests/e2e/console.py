@@ -56,6 +56,11 @@ PROCESSES = {
     "watch": r"manage\.py watch",
 }
 
+#: What a line said, the frames below it, and what was raised.
+_TRACEBACK = re.compile(
+    r"^(.*)\nTraceback \(most recent call last\):\n((?:[ ].*\n|\n)+)(\S.*)$", re.MULTILINE
+)
+
 T = TypeVar("T")
 
 
@@ -372,11 +377,19 @@ class Console:
         ARTIFACTS.mkdir(exist_ok=True)
         shutil.copyfile(self.log, ARTIFACTS / f"{name}.log")
 
-    def assert_no_traceback(self) -> None:
-        """Fail when anything was logged that should not have happened."""
-        text = self.everything_said()
-        at = text.find("Traceback (most recent call last)")
-        assert at < 0, f"a traceback in the log: {text[max(0, at - 300) : at + 4000]}"
+    def assert_no_traceback(self, *, since: int = 0) -> None:
+        """Fail when anything was logged that should not have happened.
+
+        ``since`` counts characters of the log. The message names each failure once: the
+        line before it, the last line of ours in it, and what was raised.
+        """
+        found: dict[str, None] = {}
+        text = self.everything_said()[since:]
+        for match in _TRACEBACK.finditer(text):
+            ours = re.findall(rf'File "({ROOT}/[^"]+", line \d+, in \S+)', match[2])
+            where = ours[-1] if ours else match[2].strip().splitlines()[-2].strip()
+            found[f"{match[1]}\n    {where}\n    {match[3][:300]}"] = None
+        assert not found, "tracebacks in the log:\n" + "\n".join(found)
 
     # Its processes.
 
@@ -475,12 +488,13 @@ class Console:
 
     def valkey(self) -> Any:
         """Return a client of the embedded broker."""
-        return broker.connect(f"redis+socket://{self._socket()}?virtual_host=0")
+        return broker.connect(self.broker_url)
 
-    def _socket(self) -> str:
+    @property
+    def broker_url(self) -> str:
+        """Where the broker is, as the agent is told."""
         text = (self.data_dir / "agent.toml").read_text()
-        url = str(tomllib.loads(text)["broker_url"])
-        return urllib.parse.urlsplit(url).path
+        return str(tomllib.loads(text)["broker_url"])
 
     def agent_key(self) -> tuple[str, str]:
         """Return the guid and the key of the master's own agent."""

@@ -24,6 +24,7 @@ SORTING = Sorting(
 
 
 @pytest.mark.django_db
+@pytest.mark.postgres
 @pytest.mark.parametrize("rows", [2, 40])
 def test_it_reads_a_page_in_two_queries(
     rows: int, rf: RequestFactory, django_assert_num_queries: DjangoAssertNumQueries
@@ -78,6 +79,7 @@ def test_it_says_what_a_page_number_is(rf: RequestFactory, query: str) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.postgres
 def test_it_sorts_by_declared_columns_those_without_value_last(
     rf: RequestFactory, frozen: object
 ) -> None:

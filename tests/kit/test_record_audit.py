@@ -11,7 +11,7 @@ from console.kit import audit, clock, heartbeat, secrets
 from console.kit.models import AppendOnly, AuditEntry
 from tests import people
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 
 
 def test_it_records_who_did_what(frozen: clock.FrozenClock) -> None:

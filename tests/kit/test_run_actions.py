@@ -21,7 +21,7 @@ from console.kit.models import AuditEntry
 from console.kit.problems import Forbidden, WrongInput
 from tests import people
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 
 PEOPLE = Noun("person", "people")
 

@@ -20,7 +20,7 @@ from tests import people
 from tests.conftest import Valkey
 from tests.routes import World
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 
 
 @pytest.fixture
@@ -117,6 +117,19 @@ def test_it_says_how_fresh_the_checks_are(
 
     assert "Health checks" not in page
     assert re.search(r"checks fresh</span>\s*<time[^>]*>4 s</time>", page)
+
+
+@pytest.mark.parametrize("seconds", [91, 3600])
+def test_it_does_not_call_an_old_report_fresh(
+    browser: Client, frozen: clock.FrozenClock, seconds: float
+) -> None:
+    heartbeat.beat("tick", frozen())
+    heartbeat.beat("report", frozen() - timedelta(seconds=seconds))
+
+    page = browser.get("/").content.decode()
+
+    assert "checks fresh" not in page
+    assert 'data-freshness="old"' in page
 
 
 def test_it_replaces_banners_only_when_they_changed(

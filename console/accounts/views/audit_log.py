@@ -6,12 +6,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.views.decorators.http import require_safe
 
-from console.kit import htmx, paging
+from console.kit import htmx, paging, querystring
 from console.kit.access import needs
 from console.kit.models import AuditEntry
-
-#: Longer texts than this are found nowhere.
-MAXIMUM = 255
 
 
 def matching(query: QueryDict) -> QuerySet[AuditEntry]:
@@ -22,16 +19,16 @@ def matching(query: QueryDict) -> QuerySet[AuditEntry]:
     names and notes.
     """
     rows = AuditEntry.objects.order_by("-at", "-pk")
-    if person := _text(query, "person"):
+    if person := querystring.text(query, "person"):
         rows = rows.filter(actor_name=person)
-    if verb := _text(query, "verb"):
+    if verb := querystring.text(query, "verb"):
         rows = rows.filter(Q(verb=verb) | Q(verb__startswith=f"{verb}."))
-    if named := _text(query, "object"):
+    if named := querystring.text(query, "object"):
         kind, _, key = named.partition(":")
         rows = rows.filter(object_kind=kind)
         if key:
             rows = rows.filter(object_id=key)
-    if question := _text(query, "q"):
+    if question := querystring.text(query, "q"):
         rows = rows.filter(
             Q(object_name__icontains=question)
             | Q(note__icontains=question)
@@ -54,16 +51,11 @@ def audit_log(request: HttpRequest) -> HttpResponse:
             "verbs": _values("verb"),
             "kinds": _values("object_kind"),
             "chosen": {
-                name: _text(request.GET, name)
+                name: querystring.text(request.GET, name)
                 for name in ("person", "verb", "object", "q")
             },
         },
     )
-
-
-def _text(query: QueryDict, name: str) -> str:
-    # A NUL cannot stand in any column, and PostgreSQL refuses to compare with one.
-    return query.get(name, "").replace("\0", "").strip()[:MAXIMUM]
 
 
 def _values(field: str) -> list[str]:

@@ -20,7 +20,7 @@ from console.accounts.forms import (
 )
 from console.accounts.models import User
 from console.accounts.roles import ROLE_TEXTS, Role
-from console.kit import clock, htmx, paging
+from console.kit import clock, htmx, paging, querystring
 from console.kit.access import needs
 from console.kit.filters import Choice
 from console.kit.sorting import Column, Sorting
@@ -48,9 +48,6 @@ WHO = Choice(
     ),
 )
 
-#: Longer texts than this are nobody's name or address.
-MAXIMUM = 254
-
 
 @require_safe
 @needs("accounts.view_user")
@@ -58,7 +55,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     """List the people who may sign in."""
     rows = User.objects.all()
     who = WHO.read(request.GET)
-    question = request.GET.get("q", "").strip()[:MAXIMUM]
+    question = querystring.text(request.GET, "q")
     if who in {"active", "administrators"}:
         rows = rows.filter(is_active=True)
     if who == "administrators":
