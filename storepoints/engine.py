@@ -196,43 +196,32 @@ def decide(before: Status, reading: Reading, rule: Rule) -> Decision:
     )
 
 
-def is_silent(
-    awaiting_since: datetime | None, check_seconds: float, now: datetime
-) -> bool:
-    """Return whether a server has left three intervals of questions unanswered."""
-    if awaiting_since is None:
-        return False
-    return now - awaiting_since > timedelta(
-        seconds=INTERVALS_UNTIL_STALE * check_seconds
-    )
-
-
-def is_stale(checked_at: datetime, check_seconds: float, now: datetime) -> bool:
-    """Return whether a reading is older than three intervals."""
-    return now - checked_at > timedelta(seconds=INTERVALS_UNTIL_STALE * check_seconds)
+def end_of_belief(since: datetime, check_seconds: float) -> datetime:
+    """Return from when on a reading is stale, or an unanswered question is silence."""
+    return since + timedelta(seconds=INTERVALS_UNTIL_STALE * check_seconds)
 
 
 def shown(
     *,
     state: State,
     reason: Reason,
-    checked_at: datetime | None,
-    check_seconds: float,
-    is_server_silent: bool,
+    stale_at: datetime | None,
+    silent_at: datetime | None,
     are_checks_running: bool,
     now: datetime,
 ) -> tuple[State, Reason]:
     """Return the state and reason to show: never a stale green (design, D3).
 
     While checks are not running nothing can be said about a server, so a reading
-    that has aged is unknown and not the server's fault. ``selectors`` says the same
-    in SQL; a test holds the two together.
+    that has aged is unknown and not the server's fault. ``stale_at`` is None while
+    there is no reading, ``silent_at`` while the server owes no answer. ``selectors``
+    says the same in SQL; a test holds the two together.
     """
-    if is_server_silent and are_checks_running:
+    if are_checks_running and silent_at is not None and silent_at < now:
         return State.SERVER_OFFLINE, Reason.SERVER_OFFLINE
-    if checked_at is None:
+    if stale_at is None:
         return State.PENDING, Reason.NONE
-    if is_stale(checked_at, check_seconds, now) or state == State.SERVER_OFFLINE:
+    if stale_at < now or state == State.SERVER_OFFLINE:
         return State.UNKNOWN, Reason.STALE
     return state, reason
 

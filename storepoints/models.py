@@ -70,6 +70,8 @@ class Server(models.Model):
 
     # What it was asked: null while every question has been answered.
     awaiting_since = models.DateTimeField(null=True)
+    # When that becomes too long; a column, so that every list compares and reckons not.
+    silent_at = models.DateTimeField(null=True)
     due_at = models.DateTimeField(null=True)
     # Set when its silence was believed and recorded.
     offline_since = models.DateTimeField(null=True)
@@ -86,6 +88,11 @@ class Server(models.Model):
             models.CheckConstraint(
                 condition=Q(check_seconds__gte=5) & Q(check_seconds__lte=3600),
                 name="server_check_seconds_in_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(awaiting_since__isnull=True, silent_at__isnull=True)
+                | Q(awaiting_since__isnull=False, silent_at__isnull=False),
+                name="server_silence_has_an_end",
             ),
         ]
         indexes: ClassVar = [models.Index(fields=["due_at"], name="server_due")]
@@ -147,6 +154,8 @@ class StorePoint(models.Model):
 
     # The newest reading.
     checked_at = models.DateTimeField(null=True)
+    # From when on nobody believes it any more.
+    stale_at = models.DateTimeField(null=True)
     sequence = models.BigIntegerField(default=0)
     cause = models.CharField(max_length=20, blank=True)
     layer = models.PositiveSmallIntegerField(default=0)
@@ -186,6 +195,12 @@ class StorePoint(models.Model):
             models.CheckConstraint(
                 condition=Q(reason__in=[str(reason) for reason in Reason]),
                 name="store_point_reason_is_known",
+            ),
+            # A reading without an end would be a green for ever.
+            models.CheckConstraint(
+                condition=Q(checked_at__isnull=True, stale_at__isnull=True)
+                | Q(checked_at__isnull=False, stale_at__isnull=False),
+                name="store_point_reading_has_an_end",
             ),
             # The online column is never green for a state that does not work.
             models.CheckConstraint(

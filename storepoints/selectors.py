@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,21 +12,15 @@ from django.db.models import (
     Case,
     CharField,
     Count,
-    DateTimeField,
-    DurationField,
-    ExpressionWrapper,
     F,
-    IntegerField,
     Q,
     QuerySet,
     Value,
     When,
 )
-from django.db.models.expressions import Combinable
-from django.db.models.functions import Cast
 
 from console.kit import heartbeat
-from storepoints.engine import INTERVALS_UNTIL_STALE, TICK_SILENCE
+from storepoints.engine import TICK_SILENCE, end_of_belief
 from storepoints.models import Destination, Server, StorePoint
 from storepoints.states import WORKING, Reason, State
 
@@ -55,45 +49,23 @@ def read_pulse(now: datetime) -> Pulse:
     )
 
 
-def _before(now: datetime, seconds_field: str) -> Combinable:
-    """Return the instant three intervals before now, for a field with the interval."""
-    return ExpressionWrapper(
-        Value(now, output_field=DateTimeField())
-        - ExpressionWrapper(
-            # Django multiplies durations by this very field type only on SQLite.
-            Cast(F(seconds_field), IntegerField())
-            * Value(
-                timedelta(seconds=INTERVALS_UNTIL_STALE), output_field=DurationField()
-            ),
-            output_field=DurationField(),
-        ),
-        output_field=DateTimeField(),
-    )
-
-
 def with_shown_state(
     store_points: QuerySet[StorePoint], *, now: datetime, pulse: Pulse
 ) -> QuerySet[StorePoint]:
     """Annotate ``shown_state`` and ``shown_reason``: engine.shown() in SQL."""
-    is_silent = (
-        Q(server__awaiting_since__lt=_before(now, "server__check_seconds"))
-        if pulse.is_running
-        else Q(pk__in=[])
-    )
-    is_stale = Q(checked_at__lt=_before(now, "check_seconds")) | Q(
-        state=State.SERVER_OFFLINE
-    )
+    is_silent = Q(server__silent_at__lt=now) if pulse.is_running else Q(pk__in=[])
+    is_stale = Q(stale_at__lt=now) | Q(state=State.SERVER_OFFLINE)
     return store_points.annotate(
         shown_state=Case(
             When(is_silent, then=Value(str(State.SERVER_OFFLINE))),
-            When(checked_at__isnull=True, then=Value(str(State.PENDING))),
+            When(stale_at__isnull=True, then=Value(str(State.PENDING))),
             When(is_stale, then=Value(str(State.UNKNOWN))),
             default=F("state"),
             output_field=CharField(),
         ),
         shown_reason=Case(
             When(is_silent, then=Value(str(Reason.SERVER_OFFLINE))),
-            When(checked_at__isnull=True, then=Value("")),
+            When(stale_at__isnull=True, then=Value("")),
             When(is_stale, then=Value(str(Reason.STALE))),
             default=F("reason"),
             output_field=CharField(),
@@ -110,7 +82,7 @@ def store_points(*, now: datetime, pulse: Pulse) -> QuerySet[StorePoint]:
 
 def servers(*, now: datetime, pulse: Pulse) -> QuerySet[Server]:
     """Return all servers with destination, ``is_silent`` and their store points' counts."""
-    is_silent = Q(awaiting_since__lt=_before(now, "check_seconds"))
+    is_silent = Q(silent_at__lt=now)
     return (
         Server.objects.select_related("destination")
         .annotate(
@@ -132,8 +104,7 @@ def server_state(server: Any, *, now: datetime, pulse: Pulse) -> State:
         return State.SERVER_OFFLINE
     if server.last_report_at is None:
         return State.PENDING
-    age = now - server.last_report_at
-    if age > timedelta(seconds=INTERVALS_UNTIL_STALE * server.check_seconds):
+    if end_of_belief(server.last_report_at, server.check_seconds) < now:
         return State.UNKNOWN
     return State.ONLINE
 

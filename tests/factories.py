@@ -30,6 +30,8 @@ def make_server(name: str = "", **fields: Any) -> Server:
     """A server that has just reported."""
     fields.setdefault("destination", None)
     fields["destination"] = fields["destination"] or make_destination()
+    if fields.get("awaiting_since"):
+        fields.setdefault("silent_at", fields["awaiting_since"] + timedelta(seconds=90))
     return Server.objects.create(
         **{
             "name": name or f"stor-{next(_numbers)}",
@@ -46,6 +48,8 @@ def make_store_point(name: str = "", **fields: Any) -> StorePoint:
     number = next(_numbers)
     now = clock.now()
     state = State(fields.pop("state", State.ONLINE))
+    checked_at = fields.setdefault("checked_at", now)
+    fields["stale_at"] = checked_at and checked_at + timedelta(seconds=90)
     return StorePoint.objects.create(
         **{
             "name": name or f"Tank-{number}",
@@ -53,7 +57,6 @@ def make_store_point(name: str = "", **fields: Any) -> StorePoint:
             "path": f"/srv/backup/tank-{number}",
             "created_at": now,
             "adopted_at": now,
-            "checked_at": now,
             "since": now,
             "state": state,
             "is_online": state in WORKING,

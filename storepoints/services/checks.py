@@ -11,6 +11,7 @@ from django.db.models import ExpressionWrapper, F, Q, Value
 from django.db.models.fields import DateTimeField
 
 from console.kit import heartbeat
+from storepoints.engine import end_of_belief
 from storepoints.models import Server, StorePoint
 from storepoints.selectors import read_pulse
 from storepoints.services.orders import send_order
@@ -49,7 +50,7 @@ def send_due_probes(*, now: datetime) -> int:
     Returns the number of store points that were asked about.
     """
     if not read_pulse(now).is_running:
-        Server.objects.update(awaiting_since=None)
+        Server.objects.update(awaiting_since=None, silent_at=None)
     heartbeat.beat("tick", now)
 
     due: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -75,7 +76,7 @@ def send_due_probes(*, now: datetime) -> int:
         Server.objects.filter(pk=server.pk).update(
             due_at=now + timedelta(seconds=server.check_seconds)
         )
-        expect_answer([server.pk], now=now)
+        expect_answer(server, now=now)
     return asked
 
 
@@ -91,7 +92,7 @@ def ask_store_points(store_points: Iterable[int], *, now: datetime) -> int:
     for server in Server.objects.filter(pk__in=list(wanted)):
         if _send_probe(server, wanted[server.pk], cause="asked"):
             sent += len(wanted[server.pk])
-            expect_answer([server.pk], now=now)
+            expect_answer(server, now=now)
     return sent
 
 
@@ -103,13 +104,13 @@ def send_everything(server: Server, *, now: datetime) -> None:
         )
     )
     if _send_probe(server, rows, cause="due", is_complete=True):
-        expect_answer([server.pk], now=now)
+        expect_answer(server, now=now)
 
 
-def expect_answer(servers: list[int], *, now: datetime) -> None:
-    """Note since when servers owe an answer; an older debt stands."""
-    Server.objects.filter(pk__in=servers, awaiting_since__isnull=True).update(
-        awaiting_since=now
+def expect_answer(server: Server, *, now: datetime) -> None:
+    """Note since when a server owes an answer; an older debt stands."""
+    Server.objects.filter(pk=server.pk, awaiting_since__isnull=True).update(
+        awaiting_since=now, silent_at=end_of_belief(now, server.check_seconds)
     )
 
 

@@ -17,6 +17,7 @@ from django.db import transaction
 from console.accounts.models import User
 from console.kit import audit, clock, secrets
 from storepoints.agent.config import write_configuration
+from storepoints.engine import end_of_belief
 from storepoints.models import AgentRequest, Destination, Server, StorePoint
 from storepoints.services.checks import ask_store_points, send_everything
 from storepoints.services.orders import send_order
@@ -346,7 +347,14 @@ def edit_store_point(
             raise Refusal(
                 "name", f"There is already a store point named {name}.", "taken"
             )
-        StorePoint.objects.filter(pk=current.pk).update(**wanted, due_at=now)
+        stale_at = (
+            end_of_belief(current.checked_at, check_seconds)
+            if current.checked_at
+            else None
+        )
+        StorePoint.objects.filter(pk=current.pk).update(
+            **wanted, stale_at=stale_at, due_at=now
+        )
         current.name = name
         audit.record(
             actor=actor,

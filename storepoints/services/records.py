@@ -9,6 +9,7 @@ from django.db import transaction
 
 from console.accounts.models import User
 from console.kit import audit
+from storepoints.engine import end_of_belief
 from storepoints.models import Destination, Server
 
 Row = TypeVar("Row", Destination, Server)
@@ -39,6 +40,10 @@ def edit_server(
     """Change a server's fields, and audit the difference."""
     with transaction.atomic():
         current = Server.objects.select_for_update().get(pk=server.pk)
+        if current.awaiting_since and "check_seconds" in fields:
+            fields["silent_at"] = end_of_belief(
+                current.awaiting_since, fields["check_seconds"]
+            )
         _edit(current, fields, verb="server.edit", actor=actor, now=now)
 
 

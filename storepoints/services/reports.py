@@ -18,6 +18,7 @@ from storepoints.engine import (
     Rule,
     Status,
     decide,
+    end_of_belief,
     estimate_offset,
 )
 from storepoints.models import AgentRequest, Server, StatusChange, StorePoint
@@ -45,6 +46,7 @@ READING_FIELDS = [
     "successes",
     "limits",
     "checked_at",
+    "stale_at",
     "sequence",
     "cause",
     "layer",
@@ -147,11 +149,13 @@ def _record_server(server: Server, report: dict[str, Any], now: datetime) -> Non
     )
     server.last_report_at = now
     server.awaiting_since = None
+    server.silent_at = None
     server.offline_since = None
     fields = [
         "clock_offset_seconds",
         "last_report_at",
         "awaiting_since",
+        "silent_at",
         "offline_since",
     ]
     if report["sequence"] > server.last_sequence:
@@ -256,6 +260,7 @@ def _fold(
     )
     _write_status(store_point, decision.status)
     store_point.checked_at = at
+    store_point.stale_at = end_of_belief(at, store_point.check_seconds)
     store_point.sequence = report["sequence"]
     store_point.cause = str(finding.get("cause", ""))[:20]
     layer = finding.get("layer", 0)

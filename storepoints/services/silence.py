@@ -6,7 +6,6 @@ from datetime import datetime
 
 from django.db import transaction
 
-from storepoints.engine import is_silent
 from storepoints.models import Server, StatusChange, StorePoint
 from storepoints.selectors import read_pulse
 from storepoints.signals import facts_recorded
@@ -23,13 +22,11 @@ def record_silent_servers(*, now: datetime) -> list[Server]:
     if not read_pulse(now).is_running:
         return []
     with transaction.atomic():
-        silent = [
-            server
-            for server in Server.objects.select_for_update().filter(
-                awaiting_since__isnull=False, offline_since__isnull=True
+        silent = list(
+            Server.objects.select_for_update().filter(
+                silent_at__lt=now, offline_since__isnull=True
             )
-            if is_silent(server.awaiting_since, server.check_seconds, now)
-        ]
+        )
         if not silent:
             return []
         keys = [server.pk for server in silent]

@@ -37,6 +37,7 @@ def _online(**fields: object) -> None:
             "state": State.ONLINE,
             "is_online": True,
             "checked_at": now,
+            "stale_at": now + timedelta(seconds=90),
             "total_bytes": 4 * 10**12,
             "free_bytes": 10**12,
             "used_bytes": 3 * 10**12,

@@ -14,8 +14,8 @@ from storepoints.engine import (
     Rule,
     Status,
     decide,
+    end_of_belief,
     estimate_offset,
-    is_silent,
     shown,
 )
 from storepoints.states import BELIEVED_AT_ONCE, FAILED, WORKING, Reason, State
@@ -197,20 +197,17 @@ def test_it_never_shows_a_stale_green(
     answer = shown(
         state=State.ONLINE,
         reason=Reason.NONE,
-        checked_at=None if age is None else START - timedelta(seconds=age),
-        check_seconds=30,
-        is_server_silent=is_server_silent,
+        stale_at=(
+            None
+            if age is None
+            else end_of_belief(START - timedelta(seconds=age), check_seconds=30)
+        ),
+        silent_at=START - timedelta(seconds=1) if is_server_silent else None,
         are_checks_running=are_checks_running,
         now=START,
     )
 
     assert answer == expected
-
-
-def test_it_calls_a_server_silent_after_three_unanswered_intervals() -> None:
-    assert not is_silent(None, 30, START)
-    assert not is_silent(START - timedelta(seconds=90), 30, START)
-    assert is_silent(START - timedelta(seconds=91), 30, START)
 
 
 def test_it_takes_the_least_difference_for_the_clock_offset() -> None:

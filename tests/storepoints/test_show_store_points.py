@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from console.kit import clock, heartbeat
 from storepoints import selectors
-from storepoints.engine import is_silent, shown
+from storepoints.engine import shown
 from storepoints.models import StorePoint
 from storepoints.states import Reason, State
 from tests import people
@@ -53,11 +53,8 @@ def test_it_says_in_sql_what_the_engine_says(are_checks_running: bool) -> None:
         expected = shown(
             state=State(row.state),
             reason=Reason(row.reason),
-            checked_at=row.checked_at,
-            check_seconds=row.check_seconds,
-            is_server_silent=is_silent(
-                row.server.awaiting_since, row.server.check_seconds, now
-            ),
+            stale_at=row.stale_at,
+            silent_at=row.server.silent_at,
             are_checks_running=are_checks_running,
             now=now,
         )
