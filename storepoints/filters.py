@@ -79,7 +79,12 @@ def narrow(
 ) -> filterset.FilterSet:
     """Return the filter applied; raises WrongInput, naming the parameter, when wrong."""
     narrowed = filter_class(data, queryset=rows)
-    if not narrowed.is_valid():
+    try:
+        is_valid = narrowed.is_valid()
+    except OverflowError:
+        # A list of keys is asked for in the database before it is checked.
+        raise WrongInput("A filter names a number that is no key of anything.") from None
+    if not is_valid:
         name, errors = next(iter(narrowed.form.errors.items()))
         expected = _expected(narrowed.form.fields[name])
         raise WrongInput(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import math
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -95,18 +95,21 @@ def record_report(envelope: object, *, now: datetime) -> int:
     with transaction.atomic():
         server = Server.objects.select_for_update().get(pk=server.pk)
         was_offline = server.offline_since is not None
-        _record_server(server, report, now)
+        is_news = report["sequence"] > server.last_sequence
+        if is_news:
+            _record_server(server, report, now)
         taken = _record_findings(server, report, now)
         changed = list(taken)
         _record_answers(server, report["answers"], now)
-        heartbeat.beat("report", now)
+        if is_news:
+            heartbeat.beat("report", now)
         facts_recorded.send(
             Server,
             store_points=changed,
             servers=[server.pk],
             now=now,
         )
-        if report["cause"] == "start" or was_offline:
+        if is_news and (report["cause"] == "start" or was_offline):
             transaction.on_commit(lambda: send_everything(server, now=now))
     return len(taken)
 
@@ -119,7 +122,12 @@ def _checked_report(message: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(sequence, int) or not 0 < sequence < 2**63:
         raise wire.Refused(f"expected a positive sequence, found {sequence!r}")
     _seconds(message, "sent_at")
-    for name, kind in (("agent", dict), ("findings", list), ("answers", list)):
+    for name, kind in (
+        ("agent", dict),
+        ("cause", str),
+        ("findings", list),
+        ("answers", list),
+    ):
         if not isinstance(message.get(name), kind):
             raise wire.Refused(f"expected a {kind.__name__} in {name!r}")
     volumes = message.get("volumes")
@@ -132,44 +140,51 @@ def _seconds(data: dict[str, Any], name: str) -> float:
     """Return an instant as seconds since the epoch; Refused when it is none."""
     value = data.get(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    # Neither infinity nor "not a number" lies between the bounds.
-    if is_number and 0 < (seconds := float(value or 0)) < END_OF_TIME:
-        return seconds
+    # Neither infinity nor "not a number" lies between the bounds, and an integer that
+    # does fits a float.
+    if is_number and value is not None and 0 < value < END_OF_TIME:
+        return float(value)
     raise wire.Refused(f"expected seconds since 1970 in {name!r}, found {value!r}")
 
 
 def _record_server(server: Server, report: dict[str, Any], now: datetime) -> None:
-    """Note that the server answered, and what it says of itself."""
+    """Note that the server answered, and what it says of itself.
+
+    Not to be called for an older report than the newest. That is no sign of life: it
+    was overtaken, or somebody plays it again.
+    """
     agent = report["agent"]
-    sent = _seconds(report, "sent_at")
     before = None if report["cause"] == "start" else server.clock_offset_seconds
     server.clock_offset_seconds = (
         # The master's own agent reads the same clock: what differs is delay.
-        0.0 if server.is_master else estimate_offset(before, now.timestamp(), sent)
+        0.0
+        if server.is_master
+        else estimate_offset(before, now.timestamp(), _seconds(report, "sent_at"))
     )
     server.last_report_at = now
     server.awaiting_since = None
     server.silent_at = None
     server.offline_since = None
+    server.last_sequence = report["sequence"]
+    server.version = str(agent.get("version", ""))[:50]
+    server.hostname = str(agent.get("hostname", ""))[:255]
+    with contextlib.suppress(wire.Refused):
+        server.started_at = datetime.fromtimestamp(_seconds(agent, "started_at"), UTC)
     fields = [
         "clock_offset_seconds",
         "last_report_at",
         "awaiting_since",
         "silent_at",
         "offline_since",
+        "last_sequence",
+        "version",
+        "hostname",
+        "started_at",
     ]
-    if report["sequence"] > server.last_sequence:
-        server.last_sequence = report["sequence"]
-        server.version = str(agent.get("version", ""))[:50]
-        server.hostname = str(agent.get("hostname", ""))[:255]
-        started = agent.get("started_at")
-        if isinstance(started, int | float) and math.isfinite(started):
-            server.started_at = datetime.fromtimestamp(started, UTC)
-        fields += ["last_sequence", "version", "hostname", "started_at"]
-        if report["volumes"] is not None:
-            server.volumes = report["volumes"]
-            server.volumes_at = now
-            fields += ["volumes", "volumes_at"]
+    if report["volumes"] is not None:
+        server.volumes = report["volumes"]
+        server.volumes_at = now
+        fields += ["volumes", "volumes_at"]
     server.save(update_fields=fields)
 
 
@@ -335,7 +350,7 @@ def _space(data: object) -> dict[str, int]:
 
 
 def _duration(value: object) -> float | None:
-    if isinstance(value, int | float) and math.isfinite(value) and value >= 0:
+    if isinstance(value, int | float) and 0 <= value < END_OF_TIME:
         return float(value)
     return None
 

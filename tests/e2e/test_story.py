@@ -36,6 +36,9 @@ NAME = "Tank-07"
 TEXT = f"Store point is unavailable: {NAME}"
 OPS = "ops@example.org"
 
+#: They stay online throughout.
+NEIGHBOURS = ("Tank-08", "Vault-1")
+
 STORE_POINTS = "/destinations/store-points/"
 
 #: What is promised is 5 s; what is asserted leaves room for a busy machine.
@@ -108,9 +111,11 @@ def times() -> Iterator[Times]:
 
 @pytest.fixture
 def volume(needs_volumes: None, yard: Path) -> Iterator[Volume]:
-    with volumes(yard, "tank-07") as (made,):
+    with volumes(yard, "tank-07", "tank-08", "vault-1") as (made, *others):
         (made.path / "archive").mkdir()
         (made.path / "archive" / "cpbf0000").write_bytes(b"somebody's backup")
+        for other, megabytes in zip(others, (21, 41), strict=True):
+            (other.path / "archive").write_bytes(bytes(megabytes << 20))
         yield made
 
 
@@ -282,6 +287,9 @@ def add_the_store_point(
     window.picture("store-point-online")
     marker = json.loads((volume.path / ".storepoint" / "identity.json").read_text())
     assert marker["name"] == NAME
+    for name in NEIGHBOURS:
+        fill_store_point(page, name, yard / name.lower())
+        page.wait_for_selector(f'[data-name="{name}"][data-state="online"]')
     page.goto(STORE_POINTS)
     wait_for_row(page, "online")
 
@@ -308,6 +316,8 @@ def lose_the_volume(
     assert page.evaluate("window.isSamePage"), "the page was loaded again"
     expect(row(page)).to_contain_text("not mounted")
     expect(row(page).locator('[data-state-icon="online"]')).to_have_count(0)
+    for name in NEIGHBOURS:
+        expect(row(page, name)).to_have_attribute("data-state", "online")
     window.picture("store-points-one-offline")
     write_screenshot(page)
     assert f"{NAME} offline: not mounted" in console.said()
@@ -485,12 +495,16 @@ def choose_what_is_told(window: Window) -> None:
     """Step 7: the switches of each kind."""
     page = window.page
     page.goto("/settings/notifications/")
-    critical = page.locator("section", has=page.locator("#kinds-critical"))
-    expect(critical.locator("th", has_text="Store point offline")).to_be_visible()
-    expect(critical.locator("th", has_text="Server offline")).to_be_visible()
-    expect(critical.get_by_text("Store point is unavailable: <name>")).to_be_visible()
+    for kind, name in (
+        ("store-point-offline", "Store point offline"),
+        ("server-offline", "Server offline"),
+    ):
+        line = page.locator(f'tr[data-kind="{kind}"][data-severity="critical"]')
+        expect(line.locator("th")).to_contain_text(name)
+        expect(line.get_by_role("switch")).to_have_count(2)
+    expect(page.get_by_text("Store point is unavailable: <name>")).to_be_visible()
     for heading in ("Critical", "Warning"):
-        expect(page.get_by_role("heading", name=heading)).to_be_visible()
+        expect(page.locator("#kinds").get_by_text(heading, exact=True)).to_be_visible()
     window.picture("settings-notifications")
 
     # A warning is switched off at once, a critical one asks first.

@@ -435,13 +435,13 @@ def test_it_withstands_random_noise(console: Console, person: Person) -> None:
 def test_it_slows_down_who_guesses_passwords(console: Console) -> None:
     stranger = Person(console)
 
-    statuses = [
-        stranger.submit("/sign-in/", login=ADMINISTRATOR, password=f"guess {n}").status
+    answers = [
+        stranger.submit("/sign-in/", login=ADMINISTRATOR, password=f"guess {n}")
         for n in range(12)
     ]
 
-    assert 429 in statuses, statuses
-    assert max(statuses) < 500
+    assert all(answer.status in {200, 422, 429} for answer in answers)
+    assert "Too many failed" in answers[-1].text, answers[-1]
 
 
 # --- garbage on the queues ---------------------------------------------------------------
@@ -573,24 +573,30 @@ def report(console: Console, **changed: Any) -> dict[str, Any]:
         "answers": [],
         **changed,
     }
+    return _without_left_out(message)
+
+
+def _without_left_out(message: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in message.items() if value is not ...}
 
 
 def finding(console: Console, **changed: Any) -> dict[str, Any]:
     """Return a finding that Default is offline."""
     guid = console.value("SELECT guid FROM storepoints_storepoint WHERE name = 'Default'")
-    return {
-        "id": str(uuid.UUID(guid)),
-        "at": time.time(),
-        "cause": "due",
-        "state": "offline",
-        "reason": "io-error",
-        "layer": 6,
-        "errno": "EIO",
-        "duration_seconds": 0.1,
-        "checks": [],
-        **changed,
-    }
+    return _without_left_out(
+        {
+            "id": str(uuid.UUID(guid)),
+            "at": time.time(),
+            "cause": "due",
+            "state": "offline",
+            "reason": "io-error",
+            "layer": 6,
+            "errno": "EIO",
+            "duration_seconds": 0.1,
+            "checks": [],
+            **changed,
+        }
+    )
 
 
 def test_it_refuses_forged_reports(console: Console, person: Person) -> None:
@@ -654,7 +660,6 @@ def test_it_refuses_what_a_broken_agent_signs(console: Console, person: Person) 
             "checks",
         )
         for value in bad
-        if not (name != "id" and name != "at" and value is ...)
     ]
     wrong += [
         report(console, findings=[finding(console, checks=[check])])
