@@ -7,6 +7,9 @@ import sys
 
 def main() -> int:
     """Run one command; return 2 when the environment is misconfigured."""
+    # What the console writes is for its own user: the database holds sessions, the
+    # broker's file holds orders. What others must read sets its mode itself.
+    os.umask(0o077)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
     try:
         from django.core.management import execute_from_command_line
@@ -18,9 +21,10 @@ def main() -> int:
         )
         return 2
 
-    from console.env import Misconfigured
+    from console.env import Misconfigured, take_listen
 
     try:
+        take_listen(sys.argv)
         execute_from_command_line(sys.argv)
     except Misconfigured as error:
         print(error, file=sys.stderr)

@@ -42,12 +42,13 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Something that is wrong now. ``data`` holds the numbers; they are not identity."""
+    """Something that is wrong now; numbers and names (the text) are not identity."""
 
     kind: str
     subject: str
     severity: Severity
     data: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""
 
     @property
     def key(self) -> Key:
@@ -65,6 +66,7 @@ class Held:
     severity: Severity
     data: Mapping[str, Any]
     raised_at: datetime
+    text: str = ""
     cleared_at: datetime | None = None
     acknowledged_at: datetime | None = None
     acknowledged_until: datetime | None = None
@@ -109,7 +111,7 @@ class Reopen:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """An ongoing alert whose numbers or severity have changed.
+    """An ongoing alert whose numbers, name or severity have changed.
 
     ``does_lapse`` is true when it got worse: then an acknowledgement no longer holds.
     """
@@ -165,8 +167,9 @@ def reconcile(
         does_lapse = is_worse and known.acknowledged_at is not None
         if known.cleared_at is not None:
             changes.append(Reopen(known, condition, does_lapse))
-        elif (condition.severity, dict(condition.data)) != (
+        elif (condition.severity, condition.text, dict(condition.data)) != (
             known.severity,
+            known.text,
             dict(known.data),
         ):
             changes.append(Update(known, condition, is_worse, does_lapse))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import Count, Q, QuerySet
 
@@ -64,6 +64,7 @@ def held_alerts(subjects: Iterable[str], *, now: datetime) -> list[Held]:
             subject=row.subject,
             severity=Severity(row.severity),
             data=row.data,
+            text=row.text,
             raised_at=row.raised_at,
             cleared_at=row.cleared_at,
             acknowledged_at=row.acknowledged_at,
@@ -77,13 +78,3 @@ def notification_settings() -> dict[str, NotificationSetting]:
     """Return the setting of every kind in the catalogue, defaults included."""
     chosen = {row.kind: row for row in NotificationSetting.objects.all()}
     return {slug: chosen.get(slug) or NotificationSetting(kind=slug) for slug in KINDS}
-
-
-def alerts_of_store_point(store_point: int, *, limit: int = 10) -> QuerySet[Alert]:
-    """Return the newest alerts of a store point."""
-    return Alert.objects.filter(store_point=store_point).order_by("-raised_at")[:limit]
-
-
-def recently(now: datetime, span: timedelta) -> Q:
-    """Return the condition that an alert was raised within a span before now."""
-    return Q(raised_at__gte=now - span)

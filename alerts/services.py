@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from alerts import selectors
-from alerts.catalogue import KINDS, Kind, Scope, Unknown, kinds_of
+from alerts.catalogue import KINDS, Scope, Unknown, kinds_of
 from alerts.engine import (
     Clear,
     Condition,
@@ -50,9 +50,15 @@ class Facts:
             if isinstance(answer, Unknown):
                 self.unknown.add((kind.slug, subject))
             elif answer is not None:
+                text = kind.text(name_of(row), answer)
                 self.conditions.append(
-                    Condition(kind.slug, subject, kind.severity, answer)
+                    Condition(kind.slug, subject, kind.severity, answer, text)
                 )
+
+
+def name_of(row: object) -> str:
+    """Return what an alert's text calls its object."""
+    return row.name if isinstance(row, StorePoint | Server) else "this console"
 
 
 def reconcile_alerts(
@@ -65,15 +71,27 @@ def reconcile_alerts(
     """
     facts = Facts()
     wanted = list(store_points)
-    rows = StorePoint.objects.select_related("server").in_bulk(wanted)
+    # Locked in this order by everybody, so that facts and alerts are of one instant.
+    server_keys = list(servers)
+    server_rows = {
+        row.pk: row
+        for row in Server.objects.select_for_update()
+        .filter(pk__in=server_keys)
+        .order_by("pk")
+    }
+    rows = {
+        row.pk: row
+        for row in StorePoint.objects.select_for_update(of=("self",))
+        .select_related("server")
+        .filter(pk__in=wanted)
+        .order_by("pk")
+    }
     for key in wanted:
         subject = f"{Scope.STORE_POINT}:{key}"
         facts.subjects.add(subject)
         if key in rows:
             facts.add(Scope.STORE_POINT, subject, rows[key])
-    wanted = list(servers)
-    server_rows = Server.objects.in_bulk(wanted)
-    for key in wanted:
+    for key in server_keys:
         subject = f"{Scope.SERVER}:{key}"
         facts.subjects.add(subject)
         if key in server_rows:
@@ -155,7 +173,8 @@ def _raise(
         is_shown=settings[kind.slug].is_shown,
         raised_at=now,
         last_seen_at=now,
-        **_about(kind, row, condition.data),
+        text=condition.text,
+        **_about(row),
     )
     try:
         with transaction.atomic():
@@ -166,20 +185,19 @@ def _raise(
     return _event(alert.pk, AlertEvent.Kind.RAISED, now, text=alert.text)
 
 
-def _about(kind: Kind, row: StorePoint | Server | None, data: Any) -> dict[str, Any]:
+def _about(row: StorePoint | Server | None) -> dict[str, Any]:
     """Return the fields of an alert that say what it is about."""
     if isinstance(row, StorePoint):
-        name, reporter = row.name, row.server.name
+        reporter = row.server.name
         objects: dict[str, Any] = {"store_point": row, "server": row.server}
     elif isinstance(row, Server):
-        name, reporter = row.name, "master"
+        reporter = "master"
         objects = {"store_point": None, "server": row}
     else:
-        name, reporter = "this console", "master"
+        reporter = "master"
         objects = {"store_point": None, "server": None}
     return {
-        "text": kind.text(name, dict(data)),
-        "object_name": name,
+        "object_name": name_of(row),
         "reported_by": reporter,
         **objects,
     }
@@ -206,8 +224,7 @@ NOT_ACKNOWLEDGED: dict[str, Any] = {
 
 def _reopen(change: Reopen, facts: Facts, now: datetime) -> list[AlertEvent]:
     condition = change.condition
-    kind = KINDS[condition.kind]
-    about = _about(kind, facts.rows.get(condition.subject), condition.data)
+    about = {"text": condition.text, **_about(facts.rows.get(condition.subject))}
     alert = Alert.objects.get(pk=change.alert.id)
     for name, value in {
         **about,
@@ -228,8 +245,7 @@ def _reopen(change: Reopen, facts: Facts, now: datetime) -> list[AlertEvent]:
 
 def _update(change: Update, facts: Facts, now: datetime) -> list[AlertEvent]:
     condition = change.condition
-    kind = KINDS[condition.kind]
-    about = _about(kind, facts.rows.get(condition.subject), condition.data)
+    about = {"text": condition.text, **_about(facts.rows.get(condition.subject))}
     Alert.objects.filter(pk=change.alert.id).update(
         **about,
         severity=condition.severity,

@@ -6,13 +6,15 @@ from celery import shared_task
 
 from alerts import services
 from console.kit import clock
-from storepoints.services import record_silent_servers
+from storepoints.services import record_silent_servers, record_stale_readings
 
 
 @shared_task(name="alerts.sweep")
 def sweep() -> None:
-    """Record which servers have become silent; their alerts follow."""
-    record_silent_servers(now=clock.now())
+    """Record which servers and readings have become silent; their alerts follow."""
+    now = clock.now()
+    record_silent_servers(now=now)
+    record_stale_readings(now=now)
 
 
 @shared_task(name="alerts.reconcile_everything")

@@ -8,6 +8,7 @@ Any variable can also be given as NAME_FILE, the path of a file that holds the v
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import hashlib
 import os
@@ -17,7 +18,7 @@ import socket
 import stat
 import tempfile
 import zoneinfo
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -37,6 +38,15 @@ MAXIMUM_SOCKET_PATH_BYTES = 100
 #: Django's own insecure default has 50 characters; fewer than 32 can be guessed offline
 #: and `check --deploy` (security.W009) wants at least 50.
 MINIMUM_SECRET_KEY_CHARACTERS = 50
+
+#: More would be a mistake, and each one is a header's entry that is believed.
+MOST_PROXIES = 9
+
+#: Commands that make no data directory and no secret key: they only look or explain.
+LOOKING_COMMANDS = {"doctor", "help", "version", "write_configuration_docs"}
+#: Set for the second half of `manage.py demo`, which runs in a directory of its own; the
+#: first half only looks.
+STAGE_VARIABLE = "DEMO_OF_THE_CONSOLE"
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
@@ -112,6 +122,7 @@ class Environment:
     is_debug: bool
     time_zone: str
     log_level: str
+    trusted_proxies: int
 
 
 # --- parsers ---------------------------------------------------------------------------
@@ -160,6 +171,21 @@ def parse_listen(value: str) -> Listen:
     if not 1 <= int(digits) <= 65535:
         raise Unparsable(expected)
     return Listen(host, int(digits))
+
+
+def listen_argument(value: str) -> Listen:
+    """Return the address of a `--listen` option; the `type` of argparse."""
+    try:
+        return parse_listen(value)
+    except Unparsable as error:
+        raise argparse.ArgumentTypeError(f"{value!r}: expected {error}") from None
+
+
+def parse_proxies(value: str) -> int:
+    """Return how many proxies stand in front of web."""
+    if not re.fullmatch(r"\d{1,2}", value) or int(value) > MOST_PROXIES:
+        raise Unparsable(f"how many proxies stand in front, 0 to {MOST_PROXIES}")
+    return int(value)
 
 
 def parse_secret_key(value: str) -> str:
@@ -332,8 +358,17 @@ PUBLIC_URL = Variable(
     parse_public_url,
     "`http://` and the address of `CONSOLE_LISTEN`",
     "The address that people type, for the links in mails. With `https://` the cookies"
-    " are sent over TLS only, and a proxy in front is expected to set"
-    " `X-Forwarded-Proto`.",
+    " are sent over TLS only.",
+)
+TRUSTED_PROXIES = Variable(
+    "CONSOLE_TRUSTED_PROXIES",
+    parse_proxies,
+    "`0`",
+    "How many proxies stand in front of web, each adding the address it was asked from"
+    " to `X-Forwarded-For`. The address of a person, for the audit log and the limits of"
+    " the sign-in, is the one that the outermost of them noted; with `0` the header is"
+    " not believed, and everybody behind a proxy has its address. With `https://` in"
+    " `CONSOLE_PUBLIC_URL` their `X-Forwarded-Proto` is believed too.",
 )
 AGENT_FILE = Variable(
     "CONSOLE_AGENT_FILE",
@@ -370,6 +405,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     LISTEN,
     PUBLIC_URL,
     ALLOWED_HOSTS,
+    TRUSTED_PROXIES,
     SECRET_KEY,
     AGENT_FILE,
     TIME_ZONE,
@@ -414,10 +450,44 @@ class _Reader:
             return None
 
 
-def read() -> Environment:
+def take_listen(arguments: Sequence[str]) -> None:
+    """Put the --listen of `manage.py up` into the environment, before it is read.
+
+    So that everything that follows from the address (allowed hosts, links, cookies) is
+    the same here and in every process below. A wrong one is left for the command, which
+    says what was expected.
+    """
+    if arguments[1:2] != ["up"]:
+        return
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--listen", type=listen_argument)
+    try:
+        found = parser.parse_known_args(arguments[2:])[0].listen
+    except argparse.ArgumentError:
+        return
+    if found is not None:
+        os.environ[LISTEN.name] = str(found)
+        os.environ.pop(f"{LISTEN.name}_FILE", None)
+
+
+def only_looks(arguments: Sequence[str]) -> bool:
+    """Say whether a command line is one that must not make anything.
+
+    `arguments` is `sys.argv`; anything but `manage.py` may make what is missing.
+    """
+    if not arguments or Path(arguments[0]).name != "manage.py":
+        return False
+    command = arguments[1] if len(arguments) > 1 else "help"
+    if command == "demo" and STAGE_VARIABLE not in os.environ:
+        return True
+    return command in LOOKING_COMMANDS or bool({"-h", "--help"} & {*arguments})
+
+
+def read(*, is_looking: bool = False) -> Environment:
     """Return the parsed environment, or raise Misconfigured with every mistake.
 
-    Makes the data directory, and the secret key in it, when they are missing.
+    Makes the data directory, and the secret key in it, when they are missing; with
+    `is_looking` nothing is made, and the key of a missing file is one that nobody keeps.
     """
     reader = _Reader()
     reader.problems.extend(unknown_names(os.environ))
@@ -431,12 +501,17 @@ def read() -> Environment:
     time_zone = reader.get(TIME_ZONE) or "UTC"
     log_level = reader.get(LOG_LEVEL) or "WARNING"
     is_debug = reader.get(DEBUG) or False
+    trusted_proxies = reader.get(TRUSTED_PROXIES) or 0
     secret_key = reader.get(SECRET_KEY)
     if reader.problems:
         raise Misconfigured(reader.problems)
 
-    _make_private_directory(data_dir)
-    broker_socket = _socket_path(data_dir)
+    if not is_looking:
+        _make_private_directory(data_dir)
+    broker_socket = _socket_path(data_dir, is_looking=is_looking)
+    key_file = data_dir / "secret-key"
+    if secret_key is None and is_looking and not _is_there(key_file):
+        secret_key = secrets.token_urlsafe(50)
     return Environment(
         data_dir=data_dir,
         database_url=database_url,
@@ -444,13 +519,14 @@ def read() -> Environment:
         is_broker_embedded=broker_url is None,
         broker_socket=broker_socket,
         listen=listen,
-        secret_key=secret_key or _kept_secret_key(data_dir / "secret-key"),
+        secret_key=secret_key or _kept_secret_key(key_file),
         allowed_hosts=hosts,
         public_url=public_url,
         agent_file=agent_file,
         is_debug=is_debug,
         time_zone=time_zone,
         log_level=log_level,
+        trusted_proxies=trusted_proxies,
     )
 
 
@@ -520,7 +596,14 @@ def _make_private_directory(path: Path) -> None:
         ) from None
 
 
-def _socket_path(data_dir: Path) -> Path:
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a directory that this user may not enter
+        return False
+
+
+def _socket_path(data_dir: Path, *, is_looking: bool) -> Path:
     """Return where the embedded broker's socket is.
 
     In the data directory, unless the path is too long for the kernel: then in a private
@@ -532,6 +615,8 @@ def _socket_path(data_dir: Path) -> Path:
         return path
     digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]
     short = Path(tempfile.gettempdir()) / f"console-{os.getuid()}-{digest}"
+    if is_looking:
+        return short / "valkey.sock"
     try:
         short.mkdir(mode=0o700, exist_ok=True)
         found = short.lstat()

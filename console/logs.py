@@ -61,12 +61,27 @@ class BrokerAwayFilter(logging.Filter):
         record.exc_info = None
         record.exc_text = None
         record.stack_info = None
+        # Celery's own runs over three lines.
+        record.msg, record.args = " ".join(record.getMessage().split()), None
         moment = time.monotonic()
         key = f"{record.name} {record.msg}"[:120]
         if moment - self._said.get(key, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return False
         self._said[key] = moment
         return True
+
+
+class NotReadyFilter(logging.Filter):
+    """Drops what Django says of each /readyz that is not ready.
+
+    It is asked every few seconds, and the answer is for whoever asks.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is logged."""
+        request = getattr(record, "request", None)
+        is_readyz = getattr(request, "path_info", "") == "/readyz"
+        return not (is_readyz and getattr(record, "status_code", 0) == 503)
 
 
 def _is_about_the_connection(record: logging.LogRecord) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from importlib import metadata
@@ -10,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
-from celery.schedules import crontab
 from csp.constants import NONE, SELF
 
 from console import __version__, env
 
 # --- The environment -------------------------------------------------------------------
 
-ENVIRONMENT = env.read()
+IS_LOOKING = env.only_looks(sys.argv)
+ENVIRONMENT = env.read(is_looking=IS_LOOKING)
 
 BASE_DIR = env.REPOSITORY
 VERSION = __version__
@@ -48,7 +49,6 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "django.contrib.humanize",
     "crispy_forms",
     "crispy_bootstrap5",
     "django_include_bootstrap",
@@ -61,6 +61,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # Before the host is looked at, and before anything asks the database.
+    "console.health.HealthMiddleware",
+    "console.proxies.ClientAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -113,7 +116,9 @@ def _database() -> dict[str, Any]:
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": (
-                "PRAGMA journal_mode=WAL;"
+                "PRAGMA query_only=ON;"
+                if IS_LOOKING
+                else "PRAGMA journal_mode=WAL;"
                 "PRAGMA synchronous=NORMAL;"
                 "PRAGMA foreign_keys=ON;"
                 "PRAGMA journal_size_limit=67108864;"
@@ -177,9 +182,13 @@ IS_HTTPS = PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = IS_HTTPS
 CSRF_COOKIE_SECURE = IS_HTTPS
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+#: How many of the last addresses in X-Forwarded-For are believed (console.proxies).
+TRUSTED_PROXIES = ENVIRONMENT.trusted_proxies
 if IS_HTTPS:
-    # TLS ends at a proxy: gunicorn itself never speaks it. See docs/configuration.md.
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    if TRUSTED_PROXIES:
+        # TLS ends at a proxy: gunicorn itself never speaks it. Without one that is
+        # known, anybody could set this header. See docs/configuration.md.
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds())
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -315,6 +324,7 @@ CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BEAT_MAX_LOOP_INTERVAL = 2
+CELERY_BEAT_SCHEDULER = "console.beat:Scheduler"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "storepoints.tick": {
         "task": "storepoints.tick",
@@ -331,10 +341,17 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 5.0,
         "options": {"expires": 10},
     },
-    "storepoints.housekeeping": {
-        "task": "storepoints.housekeeping",
-        "schedule": crontab(hour="3", minute="17"),
-        "options": {"expires": 3600},
+    "alerts.reconcile_everything": {
+        "task": "alerts.reconcile_everything",
+        "schedule": 600.0,
+        "options": {"expires": 300},
+    },
+    # Not once a night: beat keeps its schedule in memory, and a console that is switched
+    # off at night would never get there.
+    "console.housekeeping": {
+        "task": "console.housekeeping",
+        "schedule": 3600.0,
+        "options": {"expires": 1800},
     },
 }
 
@@ -347,7 +364,10 @@ LOGGING = {
     "formatters": {
         "line": {"()": "console.logs.LineFormatter"},
     },
-    "filters": {"broker_away": {"()": "console.logs.BrokerAwayFilter"}},
+    "filters": {
+        "broker_away": {"()": "console.logs.BrokerAwayFilter"},
+        "not_ready": {"()": "console.logs.NotReadyFilter"},
+    },
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
         "celery": {
@@ -362,6 +382,6 @@ LOGGING = {
         "kombu": {"handlers": ["celery"], "propagate": False},
         # A wrong host name or a stale form is somebody else's mistake, said to them.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["not_ready"]},
     },
 }

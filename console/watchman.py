@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError
 from django.utils import timezone
 
 from alerts.models import AlertEvent
@@ -54,7 +54,6 @@ class Watchman:
 
     def look(self, *, now: datetime) -> None:
         """Look once; a database that is away for a moment is logged and waited for."""
-        close_old_connections()
         try:
             if self._last_change is None:
                 self._begin()
@@ -65,10 +64,11 @@ class Watchman:
             logger.warning("the database does not answer: %s", error)
 
     def _begin(self) -> None:
-        newest = StatusChange.objects.order_by("-pk").values_list("pk", flat=True)
-        self._last_change = newest.first() or 0
+        changes = StatusChange.objects.order_by("-pk").values_list("pk", flat=True)
         events = AlertEvent.objects.order_by("-pk").values_list("pk", flat=True)
-        self._last_event = events.first() or 0
+        # Both or neither: a database that goes away in between must not make the
+        # whole history look new.
+        self._last_change, self._last_event = changes.first() or 0, events.first() or 0
 
     def _tell_changes(self) -> None:
         changes = StatusChange.objects.filter(pk__gt=self._last_change).order_by("pk")
@@ -94,11 +94,19 @@ class Watchman:
         self._say(f"{timezone.localtime(at):%H:%M:%S} {printable}")
 
     def _look_after_checks(self, now: datetime) -> None:
-        """Raise or clear the alert about the checks; deliver if nobody else does."""
-        tick_at = read_pulse(now).tick_at or self._started_at
-        silent_since = max(tick_at, self._started_at)
-        is_silent = now - silent_since > SILENCE_UNTIL_ALERT
-        reconcile_console(silent_since=silent_since if is_silent else None, now=now)
-        if is_silent and now - self._delivered_at > DELIVERY_PAUSE:
+        """Raise or clear the alert about the checks; deliver if nobody else does.
+
+        Right after a start nothing is known: the silence may be that of a console
+        that was stopped. The alert is then neither raised nor cleared.
+        """
+        pulse = read_pulse(now)
+        if pulse.is_running:
+            reconcile_console(silent_since=None, now=now)
+            return
+        silent_since = max(pulse.tick_at or self._started_at, self._started_at)
+        if now - silent_since <= SILENCE_UNTIL_ALERT:
+            return
+        reconcile_console(silent_since=pulse.tick_at or silent_since, now=now)
+        if now - self._delivered_at > DELIVERY_PAUSE:
             self._delivered_at = now
             notifications.sweep(now=now)

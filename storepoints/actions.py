@@ -76,7 +76,7 @@ def effects_of_disabling(rows: Sequence[StorePoint]) -> list[str]:
     ]
     chosen = {row.pk for row in rows}
     for destination, accepting in selectors.accepting_by_destination(
-        {row.server.destination_id for row in rows}
+        {row.server.destination_id for row in rows}, now=clock.now()
     ).items():
         left = len(accepting - chosen)
         sentences.append(
@@ -103,9 +103,10 @@ def effects_of_removing(rows: Sequence[StorePoint]) -> list[str]:
 
 
 def _remove(rows: Sequence[StorePoint], ask: Ask) -> BulkResult:
-    for row in rows:
-        services.remove_store_point(row, actor=actor_of(ask), now=ask.now)
-    return BulkResult(len(rows))
+    removed = services.remove_store_points(
+        [row.pk for row in rows], actor=actor_of(ask), now=ask.now
+    )
+    return BulkResult(removed)
 
 
 def _rows() -> QuerySet[StorePoint]:

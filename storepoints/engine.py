@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from storepoints.states import BELIEVED_AT_ONCE, FAILED, WORKING, Reason, State
+from storepoints.states import BELIEVED_AT_ONCE, FAILED, Reason, State
 
 #: A reading older than this many intervals is not believed any more (design, D3).
 INTERVALS_UNTIL_STALE = 3
@@ -20,6 +20,10 @@ INTERVALS_UNTIL_STALE = 3
 #: Without a tick for this long, checks are said not to be running. A tick comes every
 #: 2 s; this leaves room for a restart of the worker and of beat.
 TICK_SILENCE = timedelta(seconds=15)
+
+#: A reading that claims to be later than now by more than this was dated by a clock
+#: that has since been set back: its age is not known.
+FUTURE = timedelta(seconds=10)
 
 #: Share of a newly observed clock difference that is taken over at each report.
 OFFSET_PULL = 0.05
@@ -205,6 +209,7 @@ def shown(
     *,
     state: State,
     reason: Reason,
+    checked_at: datetime | None,
     stale_at: datetime | None,
     silent_at: datetime | None,
     are_checks_running: bool,
@@ -219,9 +224,10 @@ def shown(
     """
     if are_checks_running and silent_at is not None and silent_at < now:
         return State.SERVER_OFFLINE, Reason.SERVER_OFFLINE
-    if stale_at is None:
+    if checked_at is None or stale_at is None:
         return State.PENDING, Reason.NONE
-    if stale_at < now or state == State.SERVER_OFFLINE:
+    is_from_the_future = checked_at > now + FUTURE
+    if stale_at < now or is_from_the_future or state == State.SERVER_OFFLINE:
         return State.UNKNOWN, Reason.STALE
     return state, reason
 
@@ -238,8 +244,3 @@ def estimate_offset(before: float | None, received: float, sent: float) -> float
     if before is None or observed < before:
         return observed
     return before + OFFSET_PULL * (observed - before)
-
-
-def is_working(state: State) -> bool:
-    """Return whether users can back up to and restore from a store point."""
-    return state in WORKING

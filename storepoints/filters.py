@@ -83,7 +83,9 @@ def narrow(
         is_valid = narrowed.is_valid()
     except OverflowError:
         # A list of keys is asked for in the database before it is checked.
-        raise WrongInput("A filter names a number that is no key of anything.") from None
+        raise WrongInput(
+            "A filter names a number that is no key of anything."
+        ) from None
     if not is_valid:
         name, errors = next(iter(narrowed.form.errors.items()))
         expected = _expected(narrowed.form.fields[name])

@@ -20,9 +20,9 @@ from django.db.models import (
 )
 
 from console.kit import heartbeat
-from storepoints.engine import TICK_SILENCE, end_of_belief
+from storepoints.engine import FUTURE, TICK_SILENCE, end_of_belief
 from storepoints.models import Destination, Server, StorePoint
-from storepoints.states import WORKING, Reason, State
+from storepoints.states import Reason, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ def read_pulse(now: datetime) -> Pulse:
     beats = heartbeat.read(["tick", "report"])
     tick_at = beats.get("tick")
     return Pulse(
-        is_running=tick_at is not None and now - tick_at <= TICK_SILENCE,
+        # A clock that was set back must not make a dead worker look alive.
+        is_running=tick_at is not None and abs(now - tick_at) <= TICK_SILENCE,
         tick_at=tick_at,
         report_at=beats.get("report"),
     )
@@ -54,7 +55,11 @@ def with_shown_state(
 ) -> QuerySet[StorePoint]:
     """Annotate ``shown_state`` and ``shown_reason``: engine.shown() in SQL."""
     is_silent = Q(server__silent_at__lt=now) if pulse.is_running else Q(pk__in=[])
-    is_stale = Q(stale_at__lt=now) | Q(state=State.SERVER_OFFLINE)
+    is_stale = (
+        Q(stale_at__lt=now)
+        | Q(checked_at__gt=now + FUTURE)
+        | Q(state=State.SERVER_OFFLINE)
+    )
     return store_points.annotate(
         shown_state=Case(
             When(is_silent, then=Value(str(State.SERVER_OFFLINE))),
@@ -92,7 +97,6 @@ def servers(*, now: datetime, pulse: Pulse) -> QuerySet[Server]:
                 output_field=BooleanField(),
             ),
             store_point_count=Count("store_points"),
-            online_count=Count("store_points", filter=Q(store_points__is_online=True)),
         )
         .order_by("name")
     )
@@ -109,17 +113,24 @@ def server_state(server: Any, *, now: datetime, pulse: Pulse) -> State:
     return State.ONLINE
 
 
-def destinations() -> QuerySet[Destination]:
+def _works_now(now: datetime, store_point: str = "") -> Q:
+    """Return the condition that a store point works, by a reading that still counts."""
+    silent_at = f"{store_point}server__silent_at"
+    return Q(
+        Q(**{f"{silent_at}__isnull": True}) | Q(**{f"{silent_at}__gte": now}),
+        **{f"{store_point}is_online": True, f"{store_point}stale_at__gte": now},
+    )
+
+
+def destinations(*, now: datetime) -> QuerySet[Destination]:
     """Return all destinations with the counts of their servers and store points."""
     return Destination.objects.annotate(
         server_count=Count("servers", distinct=True),
         store_point_count=Count("servers__store_points", distinct=True),
         accepting_count=Count(
             "servers__store_points",
-            filter=Q(
-                servers__store_points__accepts_inbound=True,
-                servers__store_points__is_online=True,
-            ),
+            filter=Q(servers__store_points__accepts_inbound=True)
+            & _works_now(now, "servers__store_points__"),
             distinct=True,
         ),
     ).order_by("name")
@@ -135,13 +146,8 @@ def count_by_shown_state(
     }
 
 
-def is_working(state: str) -> bool:
-    """Return whether a shown state is one with a green indicator."""
-    return state in WORKING
-
-
-def accepting_by_destination(keys: set[int]) -> dict[str, set[int]]:
-    """Return, for each destination's name, its store points that accept backup data."""
+def accepting_by_destination(keys: set[int], *, now: datetime) -> dict[str, set[int]]:
+    """Return, for each destination's name, its store points that take data now."""
     accepting: dict[str, set[int]] = {
         name: set()
         for name in Destination.objects.filter(pk__in=keys).values_list(
@@ -149,7 +155,7 @@ def accepting_by_destination(keys: set[int]) -> dict[str, set[int]]:
         )
     }
     rows = StorePoint.objects.filter(
-        server__destination__in=keys, accepts_inbound=True
+        _works_now(now), server__destination__in=keys, accepts_inbound=True
     ).values_list("pk", "server__destination__name")
     for key, name in rows:
         accepting[name].add(key)

@@ -9,7 +9,6 @@ from celery import shared_task
 
 from console.kit import clock
 from storepoints import services, wire
-from storepoints.services.fleet import ask_for_adoption
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +18,7 @@ def tick() -> None:
     """Ask what is due, and send it; ask again for adoptions that were not answered."""
     now = clock.now()
     services.send_due_probes(now=now)
-    ask_for_adoption(now=now)
+    services.ask_for_adoption(now=now)
 
 
 @shared_task(name=wire.REPORT_TASK)

@@ -7,11 +7,11 @@ agent found. No Django.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from storepoints.states import Layer, Reason, State
+from storepoints.states import Reason, State
 
 STATE_WORDS = {
     State.ONLINE: "Online",
@@ -54,15 +54,6 @@ CHECK_WORDS = {
     "mount": "Mounted read-write",
     "space": "Volume answers",
     "write": "Can be written and read",
-}
-
-LAYER_OF_CHECK = {
-    "path": Layer.PATH,
-    "volume": Layer.VOLUME,
-    "identity": Layer.IDENTITY,
-    "mount": Layer.MOUNT,
-    "space": Layer.MOUNT,
-    "write": Layer.WRITE,
 }
 
 
@@ -242,8 +233,3 @@ def _wrong_store_point(marker: Mapping[str, Any] | None) -> str:
         f"{whose}Mount it at its own place, and the right disk here. Nothing must be "
         "written to it under this name."
     )
-
-
-def failed_step(found: Sequence[Step]) -> Step | None:
-    """Return the first layer that failed."""
-    return next((step for step in found if step.mark == "failed"), None)

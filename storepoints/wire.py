@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 from typing import Any, TypedDict
 
 VERSION = 1
@@ -72,6 +73,15 @@ def addressee(envelope: object) -> str:
     return server
 
 
+def _none(_constant: str) -> None:
+    """Read NaN and the infinities as null: they are no JSON, and no database's either."""
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
 def unseal(envelope: object, *, server: str, key: str) -> dict[str, Any]:
     """Return the message in an envelope after checking shape, addressee and signature.
 
@@ -89,8 +99,8 @@ def unseal(envelope: object, *, server: str, key: str) -> dict[str, Any]:
     ):
         raise Refused("the signature does not fit the key of this server")
     try:
-        message = json.loads(body)
-    except ValueError as error:
+        message = json.loads(body, parse_constant=_none, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
         raise Refused(f"expected JSON in the body: {error}") from error
     if not isinstance(message, dict) or message.get("version") != VERSION:
         found = message.get("version") if isinstance(message, dict) else message

@@ -12,6 +12,11 @@ def holds(store_point: StorePoint) -> Answer:
     """Hold while a failure is believed; behind an offline server nothing is known."""
     if store_point.state == State.SERVER_OFFLINE:
         return UNKNOWN
+    if store_point.adopted_at is None:
+        # Asked for again every half minute, so what was in its way may still go.
+        return (
+            {"state": "pending", "reason": ""} if store_point.adoption_error else None
+        )
     if not store_point.is_believed:
         return None
     if store_point.is_online:
@@ -28,7 +33,8 @@ KIND = Kind(
     long_text="Store point is unavailable: {name}",
     cause=(
         "The directory of the store point is missing, is not the right one, is not on "
-        "its volume, or cannot be written and read."
+        "its volume, cannot be written and read, could not be adopted, or has not been "
+        "heard of for three intervals although its server answers."
     ),
     effects=(
         "Users whose archives are in this store point cannot back up to it, restore "

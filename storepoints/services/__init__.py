@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from storepoints.services.adoption import (
+    add_store_point,
+    ask_for_adoption,
+    inspect_path,
+)
 from storepoints.services.checks import (
     ask_store_points,
     send_due_probes,
     send_everything,
 )
 from storepoints.services.fleet import (
-    Refusal,
-    add_store_point,
     edit_store_point,
     ensure_master_server,
-    inspect_path,
-    remove_store_point,
+    remove_store_points,
 )
 from storepoints.services.inbound import change_inbound
 from storepoints.services.records import (
@@ -21,13 +23,15 @@ from storepoints.services.records import (
     edit_destination,
     edit_server,
 )
+from storepoints.services.refusals import Refusal
 from storepoints.services.reports import record_report
-from storepoints.services.silence import record_silent_servers
+from storepoints.services.silence import record_silent_servers, record_stale_readings
 
 __all__ = [
     "Refusal",
     "add_destination",
     "add_store_point",
+    "ask_for_adoption",
     "ask_store_points",
     "change_inbound",
     "edit_destination",
@@ -37,7 +41,8 @@ __all__ = [
     "inspect_path",
     "record_report",
     "record_silent_servers",
-    "remove_store_point",
+    "record_stale_readings",
+    "remove_store_points",
     "send_due_probes",
     "send_everything",
 ]

@@ -20,6 +20,9 @@ from storepoints.states import Inbound
 #: A probe must answer within this, or the store point is said not to respond.
 DEADLINE_SECONDS = 5.0
 
+#: A last tick further ahead than this was made before the clock was set back.
+CLOCK_STEP = timedelta(seconds=5)
+
 #: Fields of a store point that its specification is made of.
 SPECIFIED = ("guid", "name", "path", "volume", "accepts_inbound", "inbound_revision")
 
@@ -42,15 +45,22 @@ def send_due_probes(*, now: datetime) -> int:
     """Send each server one order with its store points that are due.
 
     1. Beat the heartbeat that every page's freshness is judged by. If it had
-       stopped, forget which servers owe an answer: the silence was the console's.
+       stopped, forget which servers owe an answer: the silence was the console's. If
+       the clock was set back, everything is due.
     2. Send. A server without due store points is pinged at its own interval.
     3. Only then move the due times on, so that what the broker did not take is due
        again at the next tick.
 
     Returns the number of store points that were asked about.
     """
-    if not read_pulse(now).is_running:
+    pulse = read_pulse(now)
+    if not pulse.is_running:
         Server.objects.update(awaiting_since=None, silent_at=None)
+        heartbeat.beat("resume", now)
+    if pulse.tick_at is not None and pulse.tick_at > now + CLOCK_STEP:
+        # The clock was set back: what was due soon now seems to be due much later.
+        StorePoint.objects.filter(due_at__gt=now).update(due_at=now)
+        Server.objects.filter(due_at__gt=now).update(due_at=now)
     heartbeat.beat("tick", now)
 
     due: dict[int, list[dict[str, Any]]] = defaultdict(list)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import F
 
 from console.accounts.models import User
 from console.kit import audit
@@ -28,34 +29,20 @@ def change_inbound(
             .filter(pk__in=list(store_points), accepts_inbound=not is_enabled)
             .order_by("pk")
         )
-        for store_point in changed:
-            store_point.accepts_inbound = is_enabled
-            store_point.inbound_revision += 1
-            store_point.inbound_changed_at = now
-            store_point.inbound_changed_by = (
-                actor.get_username() if actor else "console"
-            )
-            store_point.inbound_error = ""
-            audit.record(
-                actor=actor,
-                verb="storepoint.enable_inbound"
-                if is_enabled
-                else "storepoint.disable_inbound",
-                subject=store_point,
-                now=now,
-            )
-        StorePoint.objects.bulk_update(
-            changed,
-            [
-                "accepts_inbound",
-                "inbound_revision",
-                "inbound_changed_at",
-                "inbound_changed_by",
-                "inbound_error",
-            ],
-            batch_size=200,
+        audit.record_many(
+            actor=actor,
+            verb=f"storepoint.{'enable' if is_enabled else 'disable'}_inbound",
+            subjects=changed,
+            now=now,
         )
         keys = [store_point.pk for store_point in changed]
+        StorePoint.objects.filter(pk__in=keys).update(
+            accepts_inbound=is_enabled,
+            inbound_revision=F("inbound_revision") + 1,
+            inbound_changed_at=now,
+            inbound_changed_by=actor.get_username() if actor else "console",
+            inbound_error="",
+        )
         facts_recorded.send(StorePoint, store_points=keys, servers=[], now=now)
         if keys:
             transaction.on_commit(lambda: ask_store_points(keys, now=now))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 from celery import current_app
@@ -31,7 +32,8 @@ def send_order(
     An order that is not fetched within ``expires_seconds`` is dropped unread: a
     probe that comes late is of no use, because the next one has been sent by then.
     """
-    sent_at = time.time()
+    # By the clock of the agent, which decides whether the order has expired.
+    sent_at = time.time() - (server.clock_offset_seconds or 0.0)
     envelope = wire.seal(
         {
             "kind": kind,
@@ -49,7 +51,7 @@ def send_order(
             wire.ORDER_TASK,
             args=[envelope],
             queue=wire.queue_of(str(server.guid)),
-            expires=expires_seconds,
+            expires=datetime.fromtimestamp(sent_at + expires_seconds, UTC),
             ignore_result=True,
             retry=False,
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, TypeVar
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from console.accounts.models import User
 from console.kit import audit
 from storepoints.engine import end_of_belief
 from storepoints.models import Destination, Server
+from storepoints.services.refusals import Refusal
+from storepoints.signals import facts_recorded
 
 Row = TypeVar("Row", Destination, Server)
 
@@ -20,7 +22,15 @@ def add_destination(
 ) -> Destination:
     """Add a destination without servers."""
     with transaction.atomic():
-        destination = Destination.objects.create(name=name, note=note, created_at=now)
+        try:
+            with transaction.atomic():
+                destination = Destination.objects.create(
+                    name=name, note=note, created_at=now
+                )
+        except IntegrityError:
+            raise Refusal(
+                "name", f"There is already a destination named {name}.", "taken"
+            ) from None
         audit.record(actor=actor, verb="destination.add", subject=destination, now=now)
     return destination
 
@@ -41,10 +51,20 @@ def edit_server(
     with transaction.atomic():
         current = Server.objects.select_for_update().get(pk=server.pk)
         if current.awaiting_since and "check_seconds" in fields:
-            fields["silent_at"] = end_of_belief(
+            current.silent_at = end_of_belief(
                 current.awaiting_since, fields["check_seconds"]
             )
+        # Asked at once, so that a shorter interval does not begin after the longer one.
+        current.due_at = now
+        current.save(update_fields=["silent_at", "due_at"])
         _edit(current, fields, verb="server.edit", actor=actor, now=now)
+        # Alerts name the server as it is called now.
+        facts_recorded.send(
+            Server,
+            store_points=list(current.store_points.values_list("pk", flat=True)),
+            servers=[current.pk],
+            now=now,
+        )
 
 
 def _edit(
@@ -64,5 +84,11 @@ def _edit(
         return
     for name in changed:
         setattr(current, name, fields[name])
-    current.save(update_fields=list(changed))
+    try:
+        with transaction.atomic():
+            current.save(update_fields=list(changed))
+    except IntegrityError:
+        raise Refusal(
+            "name", f"There is already one named {fields['name']}.", "taken"
+        ) from None
     audit.record(actor=actor, verb=verb, subject=current, now=now, data=changed)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 
 from console.kit import heartbeat, secrets
 from storepoints import wire
@@ -23,6 +24,7 @@ from storepoints.engine import (
 )
 from storepoints.models import AgentRequest, Server, StatusChange, StorePoint
 from storepoints.services.checks import send_everything
+from storepoints.services.evidence import evidence_of, volumes_of
 from storepoints.signals import facts_recorded
 from storepoints.states import WORKING, Inbound, Reason, State
 
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 #: The year 3000, in seconds since 1970: no instant that an agent means lies beyond.
 END_OF_TIME = 32_503_680_000
+
+#: Characters that PostgreSQL's text and JSON do not take.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 #: The states that an agent may claim; the others are the master's to decide.
 CLAIMABLE = frozenset({State.ONLINE, State.OFFLINE, State.NOT_RESPONDING})
@@ -90,28 +95,57 @@ def record_report(envelope: object, *, now: datetime) -> int:
     message = wire.unseal(
         envelope, server=str(server.guid), key=secrets.decrypt(server.sealed_key)
     )
-    report = _checked_report(message)
+    report = _checked_report(storable(message))
+    try:
+        return _record(server, report, now, is_careful=False)
+    except (DataError, IntegrityError) as error:
+        # One value that the database refuses must not cost the others their record.
+        logger.warning("%s: recording each finding by itself: %s", server, error)
+        return _record(server, report, now, is_careful=True)
 
+
+def _record(
+    server: Server, report: dict[str, Any], now: datetime, *, is_careful: bool
+) -> int:
+    """Write what a report says in one transaction.
+
+    When ``is_careful`` each finding has a savepoint of its own, and one that the
+    database refuses is left out.
+    """
     with transaction.atomic():
         server = Server.objects.select_for_update().get(pk=server.pk)
         was_offline = server.offline_since is not None
         is_news = report["sequence"] > server.last_sequence
         if is_news:
             _record_server(server, report, now)
-        taken = _record_findings(server, report, now)
-        changed = list(taken)
-        _record_answers(server, report["answers"], now)
+        taken = _record_findings(server, report, now, is_careful=is_careful)
         if is_news:
-            heartbeat.beat("report", now)
+            # After the commit: reports of other servers must not queue for this row.
+            transaction.on_commit(lambda: heartbeat.beat("report", now))
         facts_recorded.send(
             Server,
-            store_points=changed,
+            store_points=[*taken, *_record_answers(server, report["answers"], now)],
             servers=[server.pk],
             now=now,
         )
         if is_news and (report["cause"] == "start" or was_offline):
             transaction.on_commit(lambda: send_everything(server, now=now))
     return len(taken)
+
+
+def storable(value: Any) -> Any:
+    """Return JSON data without what a database cannot hold in a text.
+
+    A null character and half of a surrogate pair (a byte of a name that is not UTF-8)
+    each become U+FFFD.
+    """
+    if isinstance(value, str):
+        return UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {storable(name): storable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [storable(each) for each in value]
+    return value
 
 
 def _checked_report(message: dict[str, Any]) -> dict[str, Any]:
@@ -182,14 +216,14 @@ def _record_server(server: Server, report: dict[str, Any], now: datetime) -> Non
         "started_at",
     ]
     if report["volumes"] is not None:
-        server.volumes = report["volumes"]
+        server.volumes = volumes_of(report["volumes"])
         server.volumes_at = now
         fields += ["volumes", "volumes_at"]
     server.save(update_fields=fields)
 
 
 def _record_findings(
-    server: Server, report: dict[str, Any], now: datetime
+    server: Server, report: dict[str, Any], now: datetime, *, is_careful: bool
 ) -> dict[int, StorePoint]:
     """Fold each newer finding into its store point; return those by primary key."""
     findings: dict[str, dict[str, Any]] = {}
@@ -213,6 +247,9 @@ def _record_findings(
     }
     changes: list[StatusChange] = []
     taken: dict[int, StorePoint] = {}
+    refusals: tuple[type[Exception], ...] = (wire.Refused,)
+    if is_careful:
+        refusals += (DataError, IntegrityError)
     for guid, finding in findings.items():
         store_point = store_points.get(guid)
         if store_point is None:
@@ -226,20 +263,26 @@ def _record_findings(
             continue
         try:
             change = _fold(store_point, finding, server, report, now)
-        except wire.Refused as error:
+            with transaction.atomic() if is_careful else contextlib.nullcontext():
+                _write(store_point, change if is_careful else None)
+        except refusals as error:
             logger.warning(
                 "%s: refused a finding of %s: %s", server, store_point, error
             )
             continue
         taken[store_point.pk] = store_point
-        if change is not None:
+        if change is not None and not is_careful:
             changes.append(change)
-    for store_point in taken.values():
-        StorePoint.objects.filter(pk=store_point.pk).update(
-            **{name: getattr(store_point, name) for name in READING_FIELDS}
-        )
     StatusChange.objects.bulk_create(changes, batch_size=500)
     return taken
+
+
+def _write(store_point: StorePoint, change: StatusChange | None) -> None:
+    StorePoint.objects.filter(pk=store_point.pk).update(
+        **{name: getattr(store_point, name) for name in READING_FIELDS}
+    )
+    if change is not None:
+        change.save(force_insert=True)
 
 
 def _fold(
@@ -283,9 +326,7 @@ def _fold(
     store_point.errno = str(finding.get("errno", ""))[:20]
     store_point.duration_seconds = _duration(finding.get("duration_seconds"))
     store_point.latency_seconds = reading.latency_seconds
-    store_point.evidence = {
-        name: finding.get(name) for name in ("checks", "volume", "marker", "since")
-    }
+    store_point.evidence = evidence_of(finding)
     if space:
         for name, value in space.items():
             setattr(store_point, name, value)
@@ -361,12 +402,19 @@ def _write_inbound(store_point: StorePoint, data: object) -> None:
         return
     if data.get("applied") in {Inbound.ENABLED, Inbound.DISABLED}:
         store_point.inbound_applied = data["applied"]
+    elif not data.get("error"):
+        # Nothing was asked of the disk: what was known before still is.
+        return
     store_point.is_inbound_pending = data.get("pending") is True
     store_point.inbound_error = str(data.get("error") or "")[:500]
 
 
-def _record_answers(server: Server, answers: list[Any], now: datetime) -> None:
-    """Write answers to the questions they belong to, and adoptions to their rows."""
+def _record_answers(server: Server, answers: list[Any], now: datetime) -> list[int]:
+    """Write answers to the questions they belong to, and adoptions to their rows.
+
+    Returns the store points whose adoption was answered.
+    """
+    adopted: list[int] = []
     for entry in answers:
         if not isinstance(entry, dict) or not isinstance(entry.get("answer"), dict):
             logger.warning("%s: refused an answer that is no object", server)
@@ -388,19 +436,20 @@ def _record_answers(server: Server, answers: list[Any], now: datetime) -> None:
         request.answered_at = now
         request.save(update_fields=["answer", "answered_at"])
         if request.kind == "adopt":
-            _record_adoption(server, request, answer, now)
+            adopted += _record_adoption(server, request, answer, now)
+    return adopted
 
 
 def _record_adoption(
     server: Server, request: AgentRequest, answer: dict[str, Any], now: datetime
-) -> None:
+) -> list[int]:
     store_point = (
         StorePoint.objects.select_for_update()
         .filter(server=server, guid=request.payload["id"], adopted_at__isnull=True)
         .first()
     )
     if store_point is None:
-        return
+        return []
     if answer.get("adopted") is True:
         store_point.adopted_at = now
         store_point.adoption_error = ""
@@ -412,3 +461,4 @@ def _record_adoption(
     store_point.save(update_fields=["adopted_at", "adoption_error", "due_at", "volume"])
     if store_point.adopted_at:
         transaction.on_commit(lambda: send_everything(server, now=now))
+    return [store_point.pk]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from console.accounts.people import person_of
@@ -16,6 +16,7 @@ from console.kit.sorting import Column, Sorting
 from storepoints import selectors, services
 from storepoints.forms import DestinationForm
 from storepoints.models import Destination
+from storepoints.views.saving import edit_page
 from storepoints.views.servers import with_state
 
 SORTING = Sorting(
@@ -34,7 +35,9 @@ SORTING = Sorting(
 def overview(request: HttpRequest) -> HttpResponse:
     """List the destinations."""
     order = SORTING.read(request)
-    page = paging.page(request, selectors.destinations().order_by(*order.fields))
+    page = paging.page(
+        request, selectors.destinations(now=clock.now()).order_by(*order.fields)
+    )
     return htmx.render(
         request,
         "storepoints/destinations.html",
@@ -49,7 +52,7 @@ def detail(request: HttpRequest, key: int) -> HttpResponse:
     """Show a destination with its servers."""
     now = clock.now()
     pulse = selectors.read_pulse(now)
-    destination = get_object_or_404(selectors.destinations(), pk=key)
+    destination = get_object_or_404(selectors.destinations(now=clock.now()), pk=key)
     servers = selectors.servers(now=now, pulse=pulse).filter(destination=destination)
     page = paging.page(request, servers)
     return htmx.render(
@@ -64,30 +67,20 @@ def detail(request: HttpRequest, key: int) -> HttpResponse:
     )
 
 
-def _form_page(
-    request: HttpRequest, form: DestinationForm, title: str, back: str
-) -> HttpResponse:
-    context: dict[str, Any] = {"form": form, "title": title, "text": "", "back": back}
-    return render(
-        request,
-        "storepoints/edit.html",
-        context,
-        status=422 if form.is_bound else 200,
-    )
-
-
 @require_http_methods(["GET", "POST"])
 @needs("storepoints.add_destination")
 def add(request: HttpRequest) -> HttpResponse:
-    """Add a destination."""
-    form = DestinationForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        destination = services.add_destination(
-            **form.cleaned_data, actor=person_of(request), now=clock.now()
-        )
-        messages.success(request, f"Added {destination}. Move servers into it next.")
-        return redirect(destination)
-    return _form_page(request, form, "Add a destination", "/destinations/")
+    """Add a destination; servers are moved into it from their own pages."""
+    return edit_page(
+        request,
+        DestinationForm(request.POST or None),
+        save=partial(
+            services.add_destination, actor=person_of(request), now=clock.now()
+        ),
+        title="Add a destination",
+        text="Afterwards open a server, choose Edit, and move it into the destination.",
+        back=reverse("storepoints:destinations"),
+    )
 
 
 @require_http_methods(["GET", "POST"])
@@ -95,12 +88,15 @@ def add(request: HttpRequest) -> HttpResponse:
 def edit(request: HttpRequest, key: int) -> HttpResponse:
     """Change a destination's name and note."""
     destination = get_object_or_404(Destination, pk=key)
-    name, back = destination.name, destination.get_absolute_url()
-    form = DestinationForm(request.POST or None, instance=destination)
-    if request.method == "POST" and form.is_valid():
-        services.edit_destination(
-            destination, **form.cleaned_data, actor=person_of(request), now=clock.now()
-        )
-        messages.success(request, f"Saved {form.cleaned_data['name']}.")
-        return redirect(back)
-    return _form_page(request, form, f"Edit {name}", back)
+    return edit_page(
+        request,
+        DestinationForm(request.POST or None, instance=destination),
+        save=partial(
+            services.edit_destination,
+            destination,
+            actor=person_of(request),
+            now=clock.now(),
+        ),
+        title=f"Edit {destination.name}",
+        back=destination.get_absolute_url(),
+    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_http_methods
 
 from console.accounts.people import person_of
@@ -19,6 +19,7 @@ from storepoints.forms import EditServerForm, volume_choices
 from storepoints.models import Server
 from storepoints.selectors import Pulse
 from storepoints.states import Reason, State
+from storepoints.views.saving import edit_page
 from storepoints.views.store_points import shown
 
 SORTING = Sorting(
@@ -99,22 +100,12 @@ def detail(request: HttpRequest, key: int) -> HttpResponse:
 def edit(request: HttpRequest, key: int) -> HttpResponse:
     """Change a server's name, destination, interval and note."""
     server = get_object_or_404(Server, pk=key)
-    name = server.name
-    form = EditServerForm(request.POST or None, instance=server)
-    if request.method == "POST" and form.is_valid():
-        services.edit_server(
-            server, **form.cleaned_data, actor=person_of(request), now=clock.now()
-        )
-        messages.success(request, f"Saved {form.cleaned_data['name']}.")
-        return redirect("storepoints:server", key)
-    return render(
+    return edit_page(
         request,
-        "storepoints/edit.html",
-        {
-            "form": form,
-            "title": f"Edit {name}",
-            "text": "",
-            "back": server.get_absolute_url(),
-        },
-        status=422 if form.is_bound else 200,
+        EditServerForm(request.POST or None, instance=server),
+        save=partial(
+            services.edit_server, server, actor=person_of(request), now=clock.now()
+        ),
+        title=f"Edit {server.name}",
+        back=server.get_absolute_url(),
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_http_methods
 
 from console.accounts.people import person_of
@@ -17,6 +17,7 @@ from storepoints.actions import MENU
 from storepoints.forms import EditStorePointForm
 from storepoints.models import StatusChange, StorePoint
 from storepoints.states import Reason, State
+from storepoints.views.saving import edit_page
 from storepoints.views.store_points import shown
 
 #: How many status changes the page shows.
@@ -91,37 +92,19 @@ def _inodes_used(row: StorePoint) -> float | None:
 def edit(request: HttpRequest, key: int) -> HttpResponse:
     """Change a store point's name, note and interval."""
     store_point = get_object_or_404(StorePoint.objects.select_related("server"), pk=key)
-    name = store_point.name
-    status = 200
-    if request.method == "POST":
-        form = EditStorePointForm(request.POST, instance=store_point)
-        if form.is_valid():
-            try:
-                services.edit_store_point(
-                    store_point,
-                    **form.cleaned_data,
-                    actor=person_of(request),
-                    now=clock.now(),
-                )
-            except services.Refusal as refusal:
-                form.add_error(refusal.field, str(refusal))
-            else:
-                messages.success(request, f"Saved {form.cleaned_data['name']}.")
-                return redirect("storepoints:store_point", key)
-        status = 422
-    else:
-        form = EditStorePointForm(instance=store_point)
-    return render(
+    return edit_page(
         request,
-        "storepoints/edit.html",
-        {
-            "form": form,
-            "title": f"Edit {name}",
-            "text": (
-                f"{store_point.path} on {store_point.server}. The place of a store "
-                "point cannot be changed; remove it and add it where it is now."
-            ),
-            "back": store_point.get_absolute_url(),
-        },
-        status=status,
+        EditStorePointForm(request.POST or None, instance=store_point),
+        save=partial(
+            services.edit_store_point,
+            store_point,
+            actor=person_of(request),
+            now=clock.now(),
+        ),
+        title=f"Edit {store_point.name}",
+        text=(
+            f"{store_point.path} on {store_point.server}. The place of a store point "
+            "cannot be changed; remove it and add it where it is now."
+        ),
+        back=store_point.get_absolute_url(),
     )

@@ -27,7 +27,7 @@ from console.kit.sorting import Column, Sorting
 from console.kit.spreadsheet import csv_response
 from storepoints import selectors, services
 from storepoints.actions import MENU
-from storepoints.engine import free_percent
+from storepoints.engine import Limit, free_percent
 from storepoints.filters import SHOWN, StorePointFilter, narrow
 from storepoints.forms import AddStorePointForm, volume_choices
 from storepoints.models import Destination, Server, StorePoint
@@ -104,9 +104,17 @@ def shown(row: Any, now: datetime) -> Any:
     row.words = describe(row.shown_state, row.shown_reason)
     free = free_percent(row.free_bytes, row.used_bytes)
     row.used_percent = None if free is None else 100 - free
+    row.level = level_of(row)
     row.inbound = inbound_words(row)
     row.latest_at = row.space_at if row.is_green else None
     return row
+
+
+def level_of(row: StorePoint) -> str:
+    """Return how the space meter is coloured: critical, warning or not at all."""
+    if Limit.CRITICALLY_LOW_SPACE in row.limits:
+        return "critical"
+    return "warning" if Limit.LOW_SPACE in row.limits else ""
 
 
 def inbound_words(row: StorePoint) -> str:

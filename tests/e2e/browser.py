@@ -94,6 +94,8 @@ def take_pictures(page: Page, name: str) -> None:
         page.set_viewport_size(size)  # type: ignore[arg-type]
         for theme in ("light", "dark"):
             page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            # The colours of some elements follow a frame or two later.
+            page.wait_for_timeout(250)
             page.screenshot(path=ARTIFACTS / f"{name}-{width}-{theme}.png")
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(WIDE)  # type: ignore[arg-type]

@@ -186,6 +186,8 @@ def test_it_believes_exactly_what_its_rule_says(history: list[Reading]) -> None:
         (10, True, False, (State.ONLINE, Reason.NONE)),
         (91, True, False, (State.UNKNOWN, Reason.STALE)),
         (None, False, True, (State.PENDING, Reason.NONE)),
+        # Dated by a clock that has since been set back: its age is not known.
+        (-7200, False, True, (State.UNKNOWN, Reason.STALE)),
     ],
 )
 def test_it_never_shows_a_stale_green(
@@ -194,14 +196,13 @@ def test_it_never_shows_a_stale_green(
     are_checks_running: bool,
     expected: tuple[State, Reason],
 ) -> None:
+    checked_at = None if age is None else START - timedelta(seconds=age)
+
     answer = shown(
         state=State.ONLINE,
         reason=Reason.NONE,
-        stale_at=(
-            None
-            if age is None
-            else end_of_belief(START - timedelta(seconds=age), check_seconds=30)
-        ),
+        checked_at=checked_at,
+        stale_at=checked_at and end_of_belief(checked_at, check_seconds=30),
         silent_at=START - timedelta(seconds=1) if is_server_silent else None,
         are_checks_running=are_checks_running,
         now=START,

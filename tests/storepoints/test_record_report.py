@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import Any
 
@@ -12,6 +13,7 @@ from alerts.models import Alert, AlertEvent
 from console.kit import clock, secrets
 from storepoints import services, wire
 from storepoints.models import AgentRequest, Server, StatusChange, StorePoint
+from storepoints.services import reports
 from tests.factories import (
     make_finding,
     make_report,
@@ -265,6 +267,121 @@ def test_it_records_an_adoption_and_its_volume() -> None:
     tank.refresh_from_db()
     assert tank.adopted_at is not None
     assert tank.volume == volume
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        float("nan"),
+        float("inf"),
+        "null\0character",
+        "half a pair \ud800",
+        {"\0": ["\udcff"]},
+        10**400,
+    ],
+)
+def test_it_records_what_no_database_can_hold(evil: object) -> None:
+    """Anybody who may write to a store point's disk can put this into its marker."""
+    tank = make_store_point()
+    other = make_store_point(server=tank.server)
+
+    taken = record(
+        tank.server,
+        make_finding(tank, **OFFLINE, marker={"name": evil}, errno="E\0IO"),
+        make_finding(other, **OFFLINE),
+        volumes=[{"mount_point": evil}],
+        agent={"version": "\0", "hostname": "\ud800", "started_at": 1e18},
+    )
+
+    tank.refresh_from_db()
+    assert taken == 2
+    assert (tank.state, Alert.objects.count()) == ("offline", 2)
+
+
+def test_it_keeps_the_others_when_the_database_refuses_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad = make_store_point()
+    good = make_store_point(server=bad.server)
+    known = reports.decide
+
+    def decide(before: Any, reading: Any, rule: Any) -> Any:
+        decision = known(before, reading, rule)
+        if reading.reason == "io-error":
+            # As an oversight elsewhere would: a state that the constraint refuses.
+            status = dataclasses.replace(decision.status, state="splendid")
+            return dataclasses.replace(decision, status=status)
+        return decision
+
+    monkeypatch.setattr(reports, "decide", decide)
+    taken = record(
+        bad.server,
+        make_finding(bad, state="offline", reason="io-error"),
+        make_finding(good, **OFFLINE),
+    )
+
+    good.refresh_from_db()
+    bad.refresh_from_db()
+    assert (taken, good.state, bad.state) == (1, "offline", "online")
+
+
+def test_it_does_not_take_a_replay_for_a_sign_of_life() -> None:
+    tank = make_store_point()
+    envelope = make_report(tank.server, make_finding(tank))
+    services.record_report(envelope, now=clock.now())
+    Server.objects.update(
+        awaiting_since=clock.now(), silent_at=clock.now(), offline_since=clock.now()
+    )
+
+    services.record_report(envelope, now=clock.now())
+
+    assert Server.objects.get().offline_since is not None
+
+
+def test_it_remembers_a_failing_hook_while_the_volume_is_away() -> None:
+    tank = make_store_point()
+    failing = {"applied": "disabled", "pending": True, "error": "hook exited 1"}
+    unread = {"applied": None, "pending": False, "error": ""}
+    record(tank.server, make_finding(tank, inbound=failing))
+
+    record(tank.server, make_finding(tank, **OFFLINE, inbound=unread))
+
+    tank.refresh_from_db()
+    assert tank.is_inbound_pending
+    assert tank.inbound_error == "hook exited 1"
+
+
+def test_it_alerts_when_an_adoption_is_refused_and_clears_when_it_succeeds() -> None:
+    tank = make_store_point(adopted_at=None, checked_at=None, volume={})
+    request = AgentRequest.objects.create(
+        server=tank.server,
+        kind="adopt",
+        payload={"id": str(tank.guid)},
+        asked_at=clock.now(),
+    )
+
+    def answer(**fields: Any) -> None:
+        AgentRequest.objects.update(answer=None, answered_at=None)
+        entry = {"order": str(request.guid), "kind": "adopt", "answer": fields}
+        record(tank.server, answers=[entry])
+
+    answer(adopted=False, message="The volume is read-only.")
+    assert Alert.objects.filter(cleared_at__isnull=True).count() == 1
+    answer(adopted=True, volume={})
+
+    assert Alert.objects.filter(cleared_at__isnull=True).count() == 0
+
+
+def test_it_calls_an_alert_what_its_store_point_is_called_now() -> None:
+    tank = make_store_point("Oldname")
+    record(tank.server, make_finding(tank, **OFFLINE))
+
+    services.edit_store_point(
+        tank, name="Newname", note="", check_seconds=30, actor=None, now=clock.now()
+    )
+
+    assert Alert.objects.get().text == "Store point is unavailable: Newname"
+    assert AlertEvent.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -157,3 +158,94 @@ def test_it_signs_with_the_servers_own_key(valkey: Any) -> None:
 
     with pytest.raises(wire.Refused, match="signature"):
         orders_of(valkey, server)
+
+
+def test_it_asks_everything_when_the_clock_was_set_back(valkey: Any) -> None:
+    now = clock.now()
+    later = now + timedelta(hours=2)
+    heartbeat.beat("tick", later)
+    server = make_server(due_at=later)
+    make_store_point(server=server, due_at=later, checked_at=later)
+
+    asked = services.send_due_probes(now=now)
+
+    assert asked == 1
+
+
+def test_it_alerts_when_nobody_hears_of_a_store_point(valkey: Any) -> None:
+    """The server answers, but this store point's findings never arrive."""
+    now = clock.now()
+    heartbeat.beat("tick", now)
+    tank = make_store_point("Tank-07", checked_at=now - timedelta(seconds=100))
+
+    sweep()
+    sweep()
+
+    tank.refresh_from_db()
+    assert (tank.state, tank.reason, tank.is_online) == ("unknown", "stale", False)
+    assert Alert.objects.get().text == "Store point is unavailable: Tank-07"
+
+    for _ in range(2):
+        services.record_report(
+            make_report(tank.server, make_finding(tank)), now=clock.now()
+        )
+    assert Alert.objects.get().cleared_at is not None
+
+
+def test_it_blames_no_store_point_right_after_checks_run_again(valkey: Any) -> None:
+    now = clock.now()
+    tank = make_store_point(checked_at=now - timedelta(hours=1))
+
+    services.send_due_probes(now=now)
+    sweep()
+
+    tank.refresh_from_db()
+    assert tank.state == "online"
+    assert not Alert.objects.exists()
+
+
+def test_it_asks_for_an_adoption_again_but_not_at_every_tick(valkey: Any) -> None:
+    tank = make_store_point(adopted_at=None, checked_at=None)
+    asked = []
+    with clock.freeze(clock.now()) as frozen:
+        for _ in range(5):
+            services.ask_for_adoption(now=clock.now())
+            asked.append(len(orders_of(valkey, tank.server)))
+            frozen.tick(2)
+
+    assert asked == [1, 0, 1, 0, 1]
+
+
+def test_it_lets_orders_expire_by_the_clock_of_the_agent(valkey: Any) -> None:
+    server = make_server(due_at=None, clock_offset_seconds=3600.0)
+
+    services.send_due_probes(now=clock.now())
+
+    (order,) = orders_of(valkey, server)
+    assert order["expires_at"] == pytest.approx(time.time() - 3600 + 30, abs=5)
+
+
+def test_it_asks_a_server_at_once_when_its_interval_is_changed(valkey: Any) -> None:
+    now = clock.now()
+    server = make_server(check_seconds=3600, due_at=now + timedelta(hours=1))
+
+    services.edit_server(server, check_seconds=5, actor=None, now=now)
+
+    server.refresh_from_db()
+    assert server.due_at == now
+
+
+def test_it_removes_many_and_tells_their_server_once(valkey: Any) -> None:
+    server = make_server()
+    store_points = [make_store_point(server=server) for _ in range(5)]
+
+    removed = services.remove_store_points(
+        [row.pk for row in store_points], actor=None, now=clock.now()
+    )
+    again = services.remove_store_points(
+        [row.pk for row in store_points], actor=None, now=clock.now()
+    )
+
+    assert (removed, again) == (5, 0)
+    (order,) = orders_of(valkey, server)
+    assert (order["complete"], order["store_points"]) == (True, [])

@@ -33,7 +33,7 @@ def checks_running() -> None:
 @pytest.mark.parametrize("are_checks_running", [True, False])
 def test_it_says_in_sql_what_the_engine_says(are_checks_running: bool) -> None:
     now = clock.now()
-    ages = [None, 10, 89, 91, 400]
+    ages = [None, -7200, 10, 89, 91, 400]
     silences = [None, 10, 89, 91, 400]
     states = [State.ONLINE, State.OFFLINE, State.SERVER_OFFLINE]
     for age, silence, state in itertools.product(ages, silences, states):
@@ -48,11 +48,12 @@ def test_it_says_in_sql_what_the_engine_says(are_checks_running: bool) -> None:
 
     rows: list[Any] = list(selectors.store_points(now=now, pulse=pulse))
 
-    assert len(rows) == 75
+    assert len(rows) == 90
     for row in rows:
         expected = shown(
             state=State(row.state),
             reason=Reason(row.reason),
+            checked_at=row.checked_at,
             stale_at=row.stale_at,
             silent_at=row.server.silent_at,
             are_checks_running=are_checks_running,

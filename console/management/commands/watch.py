@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import close_old_connections
 
 from console.kit import clock
 from console.watchman import Watchman
@@ -39,6 +40,8 @@ class Command(BaseCommand):
         pause = min(60.0, max(0.2, options["seconds"]))
         watchman = Watchman(say=self._say, started_at=clock.now())
         while not stop.is_set():
+            # A database that was restarted is connected to again.
+            close_old_connections()
             watchman.look(now=clock.now())
             stop.wait(pause)
 

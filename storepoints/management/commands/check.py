@@ -106,16 +106,18 @@ class Command(SystemCheck):
         failed = 0
         for row in rows.order_by("name"):
             shown: Any = row
-            is_working = shown.shown_state in WORKING
-            failed += not is_working
             is_answered = row.sequence > before[row.pk]
+            is_working = is_answered and shown.shown_state in WORKING
+            failed += not is_working
+            words = describe(shown.shown_state, shown.shown_reason)
+            if not is_answered:
+                words = f"No answer from the agent ({words.lower()} before)"
             table.add_row(
                 row.name,
                 row.server.name,
-                f"{'●' if is_working else '○'} "
-                f"{describe(shown.shown_state, shown.shown_reason)}",
+                f"{'●' if is_working else '○'} {words}",
                 humane.size(row.free_bytes if is_working else None),
-                humane.duration(row.duration_seconds) if is_answered else "no answer",
+                humane.duration(row.duration_seconds if is_answered else None),
                 row.path,
             )
         screen.print(table)
