@@ -12,6 +12,7 @@ from importlib.metadata import version
 NAMES = {
     "verdict": "CPU and wall time of a verdict beside the bare system calls",
     "pages": "the overviews with 100, 1,000 and 10,000 rows beside a bare query",
+    "idle": "memory and CPU of the whole process tree with 10 store points",
     "detect": "from umount(2) to the row in the database (root, loop devices)",
 }
 

@@ -33,17 +33,18 @@ def keep_our_logging(**kwargs: Any) -> None:
     """Leave logging to the settings: with a receiver here, Celery sets up none."""
 
 
-def note_liveness(name: str) -> None:
+def note_liveness(name: str, *, what: str = "") -> None:
     """Tell the supervisor that the process of this name has just done something.
 
-    `up` names the processes it starts; anywhere else nobody looks, and nothing happens.
+    `what` is the name of the sign, the process's own by default. `up` names the
+    processes it starts; anywhere else nobody looks, and nothing happens.
     """
     if os.environ.get("CONSOLE_PROCESS") == name:
         from django.conf import settings
 
         from console import liveness
 
-        liveness.touch(settings.DATA_DIR, name)
+        liveness.touch(settings.DATA_DIR, what or name)
 
 
 @signals.after_task_publish.connect

@@ -2,8 +2,8 @@
 
 A process touches a file in `run/` of the data directory whenever it has done something:
 beat when it has sent a task, the worker when it is through with one. Beat sends several
-every few seconds, so a worker that is silent while beat is not has stalled. Files and not
-rows, so that the supervisor needs neither Django nor the database to look.
+every few seconds, so a worker that is silent while beat is not has stalled. Beat and watch
+also touch a file at each turn, whatever came of it. Files and not rows, so that the supervisor needs neither Django nor the database to look.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ TOUCH_SECONDS = 1.0
 BEAT_IS_SILENT_SECONDS = 10.0
 #: A worker is behind when it has finished nothing for this long.
 WORKER_IS_SILENT_SECONDS = 20.0
+#: Beat and watch take a turn every few seconds; one that waits for a database or a
+#: broker that does not answer takes the time-outs of those.
+TURN_SECONDS = 45.0
 
 _last_touch: dict[str, float] = {}
 
@@ -43,6 +46,12 @@ def age(data_dir: Path, name: str) -> float | None:
         return max(0.0, time.time() - (data_dir / DIRECTORY / name).stat().st_mtime)
     except OSError:
         return None
+
+
+def takes_turns(data_dir: Path, name: str) -> bool:
+    """Say whether the process that notes its turns under this name does so."""
+    last = age(data_dir, name)
+    return last is not None and last <= TURN_SECONDS
 
 
 def is_worker_alive(data_dir: Path) -> bool:

@@ -61,13 +61,13 @@ class BrokerAwayFilter(logging.Filter):
         record.exc_info = None
         record.exc_text = None
         record.stack_info = None
-        # Celery's own runs over three lines.
-        record.msg, record.args = " ".join(record.getMessage().split()), None
         moment = time.monotonic()
         key = f"{record.name} {record.msg}"[:120]
         if moment - self._said.get(key, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return False
         self._said[key] = moment
+        # One line, where Celery writes three.
+        record.msg, record.args = " ".join(record.getMessage().split()), None
         return True
 
 

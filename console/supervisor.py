@@ -9,7 +9,7 @@ the standard library only, has one thread and keeps no state on disk. What it pr
   so on up to 10 s, back at 0.2 s once it has run for 30 s. It never gives up.
 - Each program leads a process group of its own. So Ctrl-C in a terminal reaches only the
   supervisor, and what a killed program leaves behind is killed before the next start.
-- SIGTERM or SIGINT stops everything: a program gets SIGTERM when all that need it have
+- SIGTERM, SIGINT or SIGHUP (its terminal is gone) stops everything: a program gets SIGTERM when all that need it have
   ended, and SIGKILL when it has not ended `stop_seconds` later. A second one of these
   signals kills everything at once.
 - When the supervisor itself is killed, the kernel kills the programs (Linux only).
@@ -291,7 +291,7 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             os.setpgid(0, 0)
-            if (die := _die_with_parent(parent)) is not None:
+            if (die := die_with_parent(parent)) is not None:
                 die()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
             for descriptor in self._private_fds:
@@ -397,14 +397,17 @@ def _spawn(program: Program) -> subprocess.Popen[bytes]:
         env={**os.environ, **program.env},
         stdin=subprocess.DEVNULL,
         process_group=0,
-        preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509 (one thread)
+        preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 (one thread)
     )
 
 
-def _die_with_parent(parent: int) -> Callable[[], None] | None:
+def die_with_parent(
+    parent: int, number: signal.Signals = signal.SIGKILL
+) -> Callable[[], None] | None:
     """Return what a child runs before exec so that it ends with its parent.
 
-    prctl(PR_SET_PDEATHSIG) is Linux's; elsewhere None is returned and a killed
+    `number` is the signal that the kernel sends it when the parent, or the thread of it
+    that started the child, has ended. prctl(PR_SET_PDEATHSIG) is Linux's; elsewhere None is returned and a killed
     supervisor leaves its programs running.
     """
     if not sys.platform.startswith("linux"):
@@ -412,7 +415,7 @@ def _die_with_parent(parent: int) -> Callable[[], None] | None:
     libc = ctypes.CDLL(None, use_errno=True)
 
     def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # it died before the call
             os._exit(1)
 
@@ -446,4 +449,6 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 
 
 def _print_line(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+    # The terminal may be gone, and the programs are to be stopped all the same.
+    with contextlib.suppress(OSError):
+        print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)

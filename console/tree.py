@@ -13,6 +13,7 @@ import http.client
 import importlib
 import os
 import sys
+import time
 from collections.abc import Callable
 
 from setproctitle import setproctitle
@@ -28,6 +29,12 @@ MEMORY_DIRECTORY = "/dev/shm"  # noqa: S108 (gunicorn makes a private file in it
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared with)
 #: The worker is killed and started again when it has been behind for this long.
 WORKER_STALLED_SECONDS = 60.0
+#: Beat and watch, when they have taken no turn for that long besides liveness's own time.
+TURNS_STALLED_SECONDS = 30.0
+#: Web is asked this often, with this time-out, and killed after three misses in a row.
+ASK_WEB_SECONDS = 10.0
+WEB_ANSWERS_SECONDS = 2.0
+WEB_STALLED_SECONDS = 2.5 * ASK_WEB_SECONDS
 
 #: Loaded before the first fork, besides the apps: what the forks would load each.
 PRELOADED = (
@@ -74,6 +81,11 @@ def supervise(
         # What earlier processes noted says nothing about the ones that start now.
         note.unlink()
 
+    # For `doctor`, which may be started with other variables than this was.
+    (directory / startup.ADDRESS_FILE).write_text(
+        f"{environment.listen}\n{environment.public_url}\n"
+    )
+
     def note_pid(name: str, pid: int) -> None:
         with contextlib.suppress(OSError):  # a full disk is told elsewhere
             (directory / f"{name}.pid").write_text(f"{pid}\n")
@@ -113,8 +125,13 @@ def list_programs(
             "web",
             _gunicorn(environment),
             _run_gunicorn,
-            is_ready=lambda: _answers(environment.listen),
+            is_ready=lambda: answers(environment.listen),
             on_ready=on_web_ready,
+            is_alive=now_and_then(
+                lambda: answers(environment.listen, seconds=WEB_ANSWERS_SECONDS),
+                seconds=ASK_WEB_SECONDS,
+            ),
+            stalled_seconds=WEB_STALLED_SECONDS,
             stop_seconds=6.0,
         ),
         fork(
@@ -134,15 +151,22 @@ def list_programs(
             "beat",
             [
                 *("celery", "--app", "console", "--quiet", "beat"),
-                # In memory: the default keeps a file that a kill can corrupt, and a
-                # schedule of seconds has nothing to remember. No pid file either.
-                *("--scheduler", "celery.beat:Scheduler", "--pidfile="),
+                "--pidfile=",
             ],
             _run_celery,
+            is_alive=lambda: liveness.takes_turns(environment.data_dir, "beat-turn"),
+            stalled_seconds=TURNS_STALLED_SECONDS,
             stop_seconds=4.0,
         ),
         _agent(environment, needs),
-        fork("watch", ["manage.py", "watch"], _run_management, stop_seconds=4.0),
+        fork(
+            "watch",
+            ["manage.py", "watch"],
+            _run_management,
+            is_alive=lambda: liveness.takes_turns(environment.data_dir, "watch-turn"),
+            stalled_seconds=TURNS_STALLED_SECONDS,
+            stop_seconds=4.0,
+        ),
     ]
 
 
@@ -220,6 +244,8 @@ def _gunicorn(environment: env.Environment) -> list[str]:
         *("--threads", str(WEB_THREADS)),
         *("--timeout", "60", "--graceful-timeout", "4", "--keep-alive", "15"),
         *("--log-level", "warning", "--no-control-socket"),
+        # Who may say that there is TLS is Django's to decide (CONSOLE_TRUSTED_PROXIES).
+        "--forwarded-allow-ips=",
     ]
     if os.access(MEMORY_DIRECTORY, os.W_OK):
         # A slow disk must not make gunicorn take a healthy worker for a dead one.
@@ -235,7 +261,10 @@ def _run_gunicorn() -> None:
 
 def _run_celery() -> None:
     from celery.__main__ import main
+    from celery.apps import worker
 
+    # "worker: Warm shutdown" at each stop, past the logging; `up` says "stopping".
+    worker.safe_say = lambda *_: None
     setproctitle(" ".join(sys.argv))
     main()
 
@@ -247,10 +276,25 @@ def _run_management() -> None:
     execute_from_command_line(sys.argv)
 
 
-def _answers(listen: env.Listen) -> bool:
-    """Say whether web answers /livez, within half a second."""
+def now_and_then(ask: Callable[[], bool], *, seconds: float) -> Callable[[], bool]:
+    """Return a function that asks at most this often and else says what it heard last."""
+    asked_at = -seconds
+    answer = True
+
+    def ask_or_remember() -> bool:
+        nonlocal asked_at, answer
+        if time.monotonic() - asked_at >= seconds:
+            answer = ask()
+            asked_at = time.monotonic()
+        return answer
+
+    return ask_or_remember
+
+
+def answers(listen: env.Listen, *, seconds: float = 0.5) -> bool:
+    """Say whether web answers /livez, within these seconds, whatever its hosts are."""
     host = LOOPBACK.get(listen.host, listen.host)
-    connection = http.client.HTTPConnection(host, listen.port, timeout=0.5)
+    connection = http.client.HTTPConnection(host, listen.port, timeout=seconds)
     try:
         connection.request("GET", "/livez")
         return connection.getresponse().status == 200

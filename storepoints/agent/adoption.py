@@ -295,6 +295,8 @@ def _copy_once(meta: int, text: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(disk.MARKER, flags, 0o644, dir_fd=meta)
     try:
+        with contextlib.suppress(OSError):  # vfat has no modes to set
+            os.fchmod(descriptor, 0o644)
         os.write(descriptor, text)
         os.fsync(descriptor)
     finally:

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 #: How much of what the hook complained about is reported.
 COMPLAINT_CHARACTERS = 200
 
+#: The agent's own is narrower; a hook writes what other programs are to read.
+HOOK_UMASK = 0o022
+
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
@@ -148,6 +151,7 @@ class Switch:
                 stdout=subprocess.DEVNULL,
                 stderr=complaints,
                 start_new_session=True,
+                umask=HOOK_UMASK,
             )
             with self._lock:
                 self._running[spec.id] = process

@@ -60,6 +60,9 @@ when a probe hangs, and with 2 when the configuration cannot be used."""
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the agent until it is told to stop and return its exit code."""
+    # Its own files are its own; what others must read (a store point's `.storepoint`)
+    # has its mode set where it is written.
+    os.umask(0o077)
     options = _parser().parse_args(arguments)
     path: Path = options.config or default_path(os.environ)
     try:

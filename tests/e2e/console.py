@@ -6,6 +6,7 @@ server or a reader of the database file sees.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import email
 import email.policy
@@ -58,7 +59,8 @@ PROCESSES = {
 
 #: What a line said, the frames below it, and what was raised.
 _TRACEBACK = re.compile(
-    r"^(.*)\nTraceback \(most recent call last\):\n((?:[ ].*\n|\n)+)(\S.*)$", re.MULTILINE
+    r"^(.*)\nTraceback \(most recent call last\):\n((?:[ ].*\n|\n)+)(\S.*)$",
+    re.MULTILINE,
 )
 
 T = TypeVar("T")
@@ -228,6 +230,8 @@ class MailServer:
     def __init__(self) -> None:
         self.port = free_port()
         self.mails: list[Mail] = []
+        #: While set, a mail is taken and the answer kept back.
+        self.is_held = threading.Event()
         self._lock = threading.Lock()
         self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
 
@@ -238,9 +242,9 @@ class MailServer:
         )
         assert isinstance(message, EmailMessage)
         with self._lock:
-            self.mails.append(
-                Mail(time.monotonic(), tuple(envelope.rcpt_tos), message)
-            )
+            self.mails.append(Mail(time.monotonic(), tuple(envelope.rcpt_tos), message))
+        while self.is_held.is_set():
+            await asyncio.sleep(0.02)
         return "250 taken"
 
     def __enter__(self) -> MailServer:
@@ -530,9 +534,9 @@ class Console:
         assert answer.status == 200, answer
         answer = person.submit(
             "/setup/",
-            token=urllib.parse.parse_qs(
-                urllib.parse.urlsplit(self.setup_link).query
-            )["token"][0],
+            token=urllib.parse.parse_qs(urllib.parse.urlsplit(self.setup_link).query)[
+                "token"
+            ][0],
             name=ADMINISTRATOR,
             email=ADDRESS,
             password=PASSWORD,
@@ -569,9 +573,7 @@ class Answer:
 
     def row(self, name: str) -> dict[str, str]:
         """Return the data attributes of the row of a name; empty without one."""
-        return next(
-            (row for row in self.rows() if row.get("name") == name), {}
-        )
+        return next((row for row in self.rows() if row.get("name") == name), {})
 
     def rows(self) -> list[dict[str, str]]:
         """Return the data attributes of all rows."""

@@ -447,7 +447,9 @@ def get_the_volume_back(
             seconds=60,
             explain=mail_server.subjects,
         )[0]
-        times.note(f"mount: the cleared mail to {address} has arrived", cleared.at - began)
+        times.note(
+            f"mount: the cleared mail to {address} has arrived", cleared.at - began
+        )
         raised = mail_server.about(TEXT, recipient=address)[0]
         assert raised.id in str(cleared.message["References"])
     assert f"cleared: [Critical] {TEXT}" in console.said()
@@ -552,7 +554,12 @@ def look_around(console: Console, window: Window) -> None:
     page.goto(STORE_POINTS)
     page.locator("details.action-menu summary").click()
     page.screenshot(path=ARTIFACTS / "action-menu.png")
-    for entry in ("Check Now", "Enable Inbound Backup", "Disable Inbound Backup…", "Remove…"):
+    for entry in (
+        "Check Now",
+        "Enable Inbound Backup",
+        "Disable Inbound Backup…",
+        "Remove…",
+    ):
         expect(page.locator(f'button[data-label="{entry}"]')).to_be_visible()
 
 
@@ -643,7 +650,9 @@ def test_it_acknowledges_all_that_match(console: Console, browser: Browser) -> N
         expect(page.locator("[data-selected-count]")).to_have_text("60 selected")
         window.picture("alerts-many-selected")
         choose(page, "Acknowledge")
-        expect(page.get_by_role("heading", name="Acknowledge 60 alerts?")).to_be_visible()
+        expect(
+            page.get_by_role("heading", name="Acknowledge 60 alerts?")
+        ).to_be_visible()
         expect(page.get_by_text("and 40 more")).to_be_visible()
         page.get_by_role("button", name="Acknowledge", exact=True).click()
 

@@ -25,7 +25,16 @@ STORE_POINTS = "/destinations/store-points/"
 
 #: Every list, with parameters that it takes.
 LISTS = {
-    STORE_POINTS: ("page", "size", "sort", "show", "state", "destination", "server", "q"),
+    STORE_POINTS: (
+        "page",
+        "size",
+        "sort",
+        "show",
+        "state",
+        "destination",
+        "server",
+        "q",
+    ),
     "/destinations/servers/": ("page", "size", "sort"),
     "/destinations/": ("page", "size", "sort"),
     "/alerts/": (
@@ -47,16 +56,48 @@ LISTS = {
 #: What nobody means.
 NONSENSE = (
     *("0", "-1", "1e3", "99999999999999999999", "٣", "1.0", "0x1", " 1 ", "None"),
-    *("nonsense", "-", "--name", "pk", "name__contains", "-password", "server__sealed_key"),
-    *("'", '"', "' OR 1=1 --", "%", "_", "\\", "<script>alert(1)</script>", "{{ 7*7 }}"),
+    *(
+        "nonsense",
+        "-",
+        "--name",
+        "pk",
+        "name__contains",
+        "-password",
+        "server__sealed_key",
+    ),
+    *(
+        "'",
+        '"',
+        "' OR 1=1 --",
+        "%",
+        "_",
+        "\\",
+        "<script>alert(1)</script>",
+        "{{ 7*7 }}",
+    ),
     *("../../../etc/passwd", "/etc/passwd", "//evil.example", "http://evil.example/"),
-    *("\x00", "a\x00b", "\r\nX-Injected: yes", "\ud83d".encode("utf-8", "replace").decode()),
+    *(
+        "\x00",
+        "a\x00b",
+        "\r\nX-Injected: yes",
+        "\ud83d".encode("utf-8", "replace").decode(),
+    ),
     *("\u202e", "💥" * 50, "é", "x" * 5_000, str(2**63), str(-(2**63) - 1)),
     *("9" * 400, "1,2,3", "[]", "{}", "true", "NaN", "inf"),
 )
 
 #: The same, as bytes that are no text.
-BINARY = ("%00", "%ff%fe", "%c0%af", "%ed%a0%80", "%", "%zz", "%80" * 50, "&&&===", "?" * 50)
+BINARY = (
+    "%00",
+    "%ff%fe",
+    "%c0%af",
+    "%ed%a0%80",
+    "%",
+    "%zz",
+    "%80" * 50,
+    "&&&===",
+    "?" * 50,
+)
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +197,7 @@ def raw_status(
     """Send a request as it is, which urllib would put right, and return the status."""
     connection = http.client.HTTPConnection("127.0.0.1", console.port, timeout=30)
     try:
-        connection.putrequest(
-            method, target, skip_host=True, skip_accept_encoding=True
-        )
+        connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         for name, value in {
             "Host": f"127.0.0.1:{console.port}",
             "Cookie": person.cookies(),
@@ -206,7 +245,11 @@ def test_it_takes_only_the_methods_that_a_page_has(
             assert status in {400, 403, 405, 501}, f"{method} {path}: {status}"
     for path in (
         *("/alerts/actions/", f"{STORE_POINTS}actions/", "/theme/"),
-        *("/settings/email/save/", "/settings/email/test/", "/settings/notifications/save/"),
+        *(
+            "/settings/email/save/",
+            "/settings/email/test/",
+            "/settings/notifications/save/",
+        ),
     ):
         assert person.get(path).status == 405, path
 
@@ -214,16 +257,23 @@ def test_it_takes_only_the_methods_that_a_page_has(
 def test_it_takes_no_form_from_elsewhere(console: Console, person: Person) -> None:
     before = changes(console)
     for path in (
-        *("/alerts/actions/", f"{STORE_POINTS}actions/", f"{STORE_POINTS}add/", "/theme/"),
-        *("/settings/email/save/", "/settings/email/test/", "/settings/notifications/save/"),
+        *(
+            "/alerts/actions/",
+            f"{STORE_POINTS}actions/",
+            f"{STORE_POINTS}add/",
+            "/theme/",
+        ),
+        *(
+            "/settings/email/save/",
+            "/settings/email/test/",
+            "/settings/notifications/save/",
+        ),
         *("/settings/users/add/", "/sign-out/", "/setup/", "/sign-in/"),
     ):
         answer = person.post(path, b"action=storepoint.remove&ids=1&confirm=1")
         assert answer.status == 403, f"{path}: {answer}"
         token = person.csrf()
-        answer = person.post(
-            path, b"", X_CSRFToken=token, Origin="http://evil.example"
-        )
+        answer = person.post(path, b"", X_CSRFToken=token, Origin="http://evil.example")
         assert answer.status == 403, f"{path}: {answer}"
     assert changes(console) == before
 
@@ -234,7 +284,9 @@ def changes(console: Console) -> list[tuple[Any, ...]]:
         *console.rows(
             "SELECT id, name, path, accepts_inbound, adopted_at FROM storepoints_storepoint"
         ),
-        *console.rows("SELECT id, name, destination_id, check_seconds FROM storepoints_server"),
+        *console.rows(
+            "SELECT id, name, destination_id, check_seconds FROM storepoints_server"
+        ),
         *console.rows("SELECT id, username, role, is_active FROM accounts_user"),
         *console.rows("SELECT count(*) FROM alerts_alert"),
         *console.rows("SELECT host, port, sender FROM notifications_emailsettings"),
@@ -255,13 +307,37 @@ def test_it_refuses_wrong_actions(console: Console, person: Person) -> None:
         for name in ("storepoint.remove", "alert.acknowledge"):
             wrong += [
                 {"action": name, "ids": ids, "confirm": 1}
-                for ids in ("", "4711", "x", "1;2", "-1", "1.5", "9" * 30, "\x00", ",,,", "1,x")
+                for ids in (
+                    "",
+                    "4711",
+                    "x",
+                    "1;2",
+                    "-1",
+                    "1.5",
+                    "9" * 30,
+                    "\x00",
+                    ",,,",
+                    "1,x",
+                )
             ]
             wrong += [
-                {"action": name, "all_matching": 1, "query": "page=x&sort=y&q=" + "x" * 300},
+                {
+                    "action": name,
+                    "all_matching": 1,
+                    "query": "page=x&sort=y&q=" + "x" * 300,
+                },
                 {"action": name, "all_matching": 1, "query": "server=nonsense"},
-                {"action": name, "all_matching": 1, "query": "%ff%00&&=", "confirm": ""},
-                {"action": name, "ids": [str(n) for n in range(5000, 6200)], "confirm": 1},
+                {
+                    "action": name,
+                    "all_matching": 1,
+                    "query": "%ff%00&&=",
+                    "confirm": "",
+                },
+                {
+                    "action": name,
+                    "ids": [str(n) for n in range(5000, 6200)],
+                    "confirm": 1,
+                },
                 {"action": name, "ids": 4711, "next": "http://evil.example/"},
                 {"action": name, "ids": 4711, "next": "//evil.example/"},
                 {"action": name, "ids": 4711, "next": "javascript:alert(1)"},
@@ -275,21 +351,42 @@ def test_it_refuses_wrong_actions(console: Console, person: Person) -> None:
     assert changes(console) == before
 
 
-def test_it_refuses_wrong_forms(
-    console: Console, person: Person, yard: Path
-) -> None:
+def test_it_refuses_wrong_forms(console: Console, person: Person, yard: Path) -> None:
     before = changes(console)
     server = console.value("SELECT id FROM storepoints_server")
     texts = (
-        *("", " ", "\t", "x" * 101, "x" * 10_000, "a\x00b", "line\nbreak", "\x1b[31mred"),
+        *(
+            "",
+            " ",
+            "\t",
+            "x" * 101,
+            "x" * 10_000,
+            "a\x00b",
+            "line\nbreak",
+            "\x1b[31mred",
+        ),
         *("\x7f", "'; DROP TABLE storepoints_storepoint; --"),
     )
     paths = (
-        *("", "relative", "../up", "~/home", "/", "//", "/..", "/tmp/../etc", "/etc/passwd"),
+        *(
+            "",
+            "relative",
+            "../up",
+            "~/home",
+            "/",
+            "//",
+            "/..",
+            "/tmp/../etc",
+            "/etc/passwd",
+        ),
         *("/proc", "/sys/kernel", "/dev/null", "/" + "x" * 5_000, "/" + "x/" * 400),
-        *("/nothing\x00here", "/with\nbreak", "C:\\backup", "file:///srv", "/\udcff".encode(
-            "utf-8", "replace"
-        ).decode()),
+        *(
+            "/nothing\x00here",
+            "/with\nbreak",
+            "C:\\backup",
+            "file:///srv",
+            "/\udcff".encode("utf-8", "replace").decode(),
+        ),
     )
     for path in paths:
         answer = person.submit(
@@ -318,7 +415,18 @@ def test_it_refuses_wrong_forms(
             assert answer.status == 422, f"{form} {text[:80]!r}: {answer}"
             assert_refused(answer, what=f"{form} {text[:80]!r}")
     name = console.value("SELECT name FROM storepoints_server")
-    for seconds in ("", "0", "-5", "4", "3601", "1e3", "nonsense", "9" * 40, "5.5", "\x00"):
+    for seconds in (
+        "",
+        "0",
+        "-5",
+        "4",
+        "3601",
+        "1e3",
+        "nonsense",
+        "9" * 40,
+        "5.5",
+        "\x00",
+    ):
         answer = person.submit(
             f"{STORE_POINTS}1/edit/", name="Default", check_seconds=seconds, note=""
         )
@@ -345,13 +453,25 @@ def test_it_refuses_wrong_forms(
         {"host": "h", "port": 0, "security": "none", "sender": "a@b.example"},
         {"host": "h", "port": 99999999999, "security": "none", "sender": "a@b.example"},
         {"host": "h", "port": 25, "security": "magic", "sender": "a@b.example"},
-        {"host": "h", "port": 25, "security": "none", "sender": "a\r\nBcc: x@y.example"},
+        {
+            "host": "h",
+            "port": 25,
+            "security": "none",
+            "sender": "a\r\nBcc: x@y.example",
+        },
         {"host": "h\x00", "port": 25, "security": "none", "sender": "a@b.example"},
         {"host": "x" * 10_000, "port": 25, "security": "none", "sender": "a@b.example"},
     ):
         answer = person.submit("/settings/email/save/", group_seconds=30, **fields)
         assert answer.status == 422, f"{fields}: {answer}"
-    for address in ("", "x", "a@b", "a\r\nb@c.example", "x" * 10_000, "\x00@example.org"):
+    for address in (
+        "",
+        "x",
+        "a@b",
+        "a\r\nb@c.example",
+        "x" * 10_000,
+        "\x00@example.org",
+    ):
         for form in ("/settings/notifications/recipients/", "/settings/email/test/"):
             answer = person.submit(form, address=address)
             assert answer.status == 422, f"{form} {address[:40]!r}: {answer}"
@@ -367,7 +487,13 @@ def test_it_keeps_what_is_strange_but_right(
 ) -> None:
     """Names that would break a page, a mail or a terminal if they were not quoted."""
     for number, name in enumerate(
-        ("<b>bold</b> & 'quoted' \"twice\"", "{{ 7*7 }}", "Ünïcödé 💾", "x" * 100, "a/../b")
+        (
+            "<b>bold</b> & 'quoted' \"twice\"",
+            "{{ 7*7 }}",
+            "Ünïcödé 💾",
+            "x" * 100,
+            "a/../b",
+        )
     ):
         path = yard / f"strange {number} ' \" ü;$(id)"
         path.mkdir()
@@ -404,7 +530,12 @@ def test_it_refuses_malformed_requests(console: Console, person: Person) -> None
     for what, (content_type, body) in cases.items():
         for path in (f"{STORE_POINTS}actions/", f"{STORE_POINTS}add/", "/theme/"):
             status = raw_status(
-                console, person, "POST", path, body, {**token, "Content-Type": content_type}
+                console,
+                person,
+                "POST",
+                path,
+                body,
+                {**token, "Content-Type": content_type},
             )
             assert status < 500, f"{what} to {path}: {status}"
     for headers in (
@@ -437,7 +568,9 @@ def test_it_withstands_random_noise(console: Console, person: Person) -> None:
             for _ in range(noise.randrange(4))
         }
         query = urlencode(pairs, errors="replace")
-        assert_refused(person.get(f"{path}?{query}"), what=f"seed {seed}: {path}?{query}")
+        assert_refused(
+            person.get(f"{path}?{query}"), what=f"seed {seed}: {path}?{query}"
+        )
 
 
 def test_it_slows_down_who_guesses_passwords(console: Console) -> None:
@@ -536,7 +669,16 @@ def test_it_refuses_tasks_of_the_wrong_shape(
         task(wire.REPORT_TASK, 1, 2, 3),
         *(
             task(wire.REPORT_TASK, argument)
-            for argument in (None, 1, "x", [], {}, {"server": 1}, {"server": "x"}, [[[]]])
+            for argument in (
+                None,
+                1,
+                "x",
+                [],
+                {},
+                {"server": 1},
+                {"server": "x"},
+                [[[]]],
+            )
         ),
         task("storepoints.tick", "too", "many"),
         {**broken, "body": "!!! no base64"},
@@ -590,7 +732,9 @@ def _without_left_out(message: dict[str, Any]) -> dict[str, Any]:
 
 def finding(console: Console, **changed: Any) -> dict[str, Any]:
     """Return a finding that Default is offline."""
-    guid = console.value("SELECT guid FROM storepoints_storepoint WHERE name = 'Default'")
+    guid = console.value(
+        "SELECT guid FROM storepoints_storepoint WHERE name = 'Default'"
+    )
     return _without_left_out(
         {
             "id": str(uuid.UUID(guid)),
@@ -634,8 +778,9 @@ def test_it_refuses_forged_reports(console: Console, person: Person) -> None:
         send_report(console, envelope)
 
     wait_until(
-        lambda: console.everything_said().count("refused a report")
-        >= already + len(forged),
+        lambda: (
+            console.everything_said().count("refused a report") >= already + len(forged)
+        ),
         explain=console.tail,
     )
     assert console.state("Default") == ("online", "")
@@ -672,17 +817,38 @@ def test_it_refuses_what_a_broken_agent_signs(console: Console, person: Person) 
     wrong += [
         report(console, findings=[finding(console, checks=[check])])
         for check in (
-            *(1, None, [], {}, {"name": []}, {"name": "path", "ok": "x", "seconds": "y"}),
-            {"name": "path", "ok": False, "seconds": 10**400, "expected": {}, "found": []},
+            *(
+                1,
+                None,
+                [],
+                {},
+                {"name": []},
+                {"name": "path", "ok": "x", "seconds": "y"},
+            ),
+            {
+                "name": "path",
+                "ok": False,
+                "seconds": 10**400,
+                "expected": {},
+                "found": [],
+            },
         )
     ]
     wrong += [
         report(console, answers=[answer])
-        for answer in (1, None, {}, {"order": 1, "answer": 1}, {"order": "x", "answer": {}})
+        for answer in (
+            1,
+            None,
+            {},
+            {"order": 1, "answer": 1},
+            {"order": "x", "answer": {}},
+        )
     ]
     # Whatever is taken over of these is overwritten by the next honest reading; the
     # pages must be able to show each of them meanwhile.
-    key_of = console.value("SELECT id FROM storepoints_storepoint WHERE name = 'Default'")
+    key_of = console.value(
+        "SELECT id FROM storepoints_storepoint WHERE name = 'Default'"
+    )
     pages = (
         STORE_POINTS,
         f"{STORE_POINTS}{key_of}/",
@@ -714,7 +880,9 @@ def test_it_refuses_another_servers_store_points(
     send_report(console, wire.seal(message, server=server, key=key))
 
     wait_until(
-        lambda: console.everything_said().count("not one of its store points") > already,
+        lambda: (
+            console.everything_said().count("not one of its store points") > already
+        ),
         explain=console.tail,
     )
 
@@ -774,6 +942,11 @@ def test_it_takes_a_replayed_report_for_what_it_is(
 
 
 def test_it_quotes_what_it_redirects_to(console: Console, person: Person) -> None:
-    for goal in ("//evil.example", "http://evil.example", "/\\evil.example", "\t//evil"):
+    for goal in (
+        "//evil.example",
+        "http://evil.example",
+        "/\\evil.example",
+        "\t//evil",
+    ):
         answer = person.get(f"/sign-in/?next={quote(goal)}")
         assert answer.url.startswith(console.url), goal

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
+from console.celery import note_liveness
 from console.kit import clock
 from console.watchman import Watchman
 
@@ -43,6 +44,7 @@ class Command(BaseCommand):
             # A database that was restarted is connected to again.
             close_old_connections()
             watchman.look(now=clock.now())
+            note_liveness("watch", what="watch-turn")
             stop.wait(pause)
 
     def _say(self, line: str) -> None:
