@@ -39,9 +39,15 @@ check: $(VENV)/dev.stamp ## lint, types, layers, templates, migrations, settings
 bench: $(VENV)/dev.stamp ## run the benchmark suite
 	$(BIN)/python -m bench $(ARGS)
 
-requirements: $(VENV)/dev.stamp ## compile requirements/*.txt anew from pyproject.toml
-	CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile $(COMPILE) --output-file requirements/run.txt pyproject.toml
-	CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile $(COMPILE) --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt pyproject.toml
+# With the oldest Python: a newer one leaves out what only older ones need.
+requirements: ## compile requirements/*.txt anew from pyproject.toml (OLDEST=python3.11.2)
+	@$(OLDEST) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 11, 3))' \
+		|| { echo "Python 3.11.0 to 3.11.2 is needed, such as Debian 12's: make requirements OLDEST=/path/to/it"; exit 1; }
+	@$(OLDEST) -m venv --clear $(VENV)/compile
+	@$(VENV)/compile/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	CUSTOM_COMPILE_COMMAND="make requirements" $(VENV)/compile/bin/pip-compile $(COMPILE) --output-file requirements/run.txt pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make requirements" $(VENV)/compile/bin/pip-compile $(COMPILE) --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt pyproject.toml
+OLDEST ?= /usr/bin/python3
 COMPILE := --quiet --upgrade --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras
 
 clean: ## remove the environment and the caches; var/ with the console's data stays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import shutil
@@ -21,7 +22,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from redis.exceptions import RedisError
 
-from console import broker, env, startup
+from console import broker, env, liveness, startup
 from console.kit import heartbeat
 
 #: The database and the broker's file grow; below this there is a warning, then a problem.
@@ -76,6 +77,10 @@ def _python(now: datetime) -> Iterator[Finding]:
 
 def _data_directory(now: datetime) -> Iterator[Finding]:
     path: Path = settings.DATA_DIR
+    if not path.exists():
+        cure = "manage.py up makes it."
+        yield Finding("data directory", Verdict.WARNING, f"{path} is missing", cure)
+        return
     mode = stat.S_IMODE(path.stat().st_mode)
     if not os.access(path, os.W_OK | os.X_OK):
         cure = f"Give it to the user that runs the console: chown -R USER {path}"
@@ -84,6 +89,10 @@ def _data_directory(now: datetime) -> Iterator[Finding]:
         cure = f"chmod go-w {path}"
         text = f"{path} is writable for others (mode {mode:o})"
         yield Finding("data directory", Verdict.PROBLEM, text, cure)
+    elif mode & 0o077:
+        cure = f"chmod 700 {path}, unless another program reads a store point in it."
+        text = f"{path} can be entered by others (mode {mode:o})"
+        yield Finding("data directory", Verdict.WARNING, text, cure)
     else:
         yield Finding("data directory", Verdict.OK, f"{path} (mode {mode:o})")
     free = shutil.disk_usage(path).free
@@ -98,6 +107,7 @@ def _secrets(now: datetime) -> Iterator[Finding]:
     for name, path in (
         ("secret key", settings.DATA_DIR / "secret-key"),
         ("agent file", settings.AGENT_FILE),
+        *_database_files(),
     ):
         if not path.exists():
             continue
@@ -110,26 +120,57 @@ def _secrets(now: datetime) -> Iterator[Finding]:
             text = f"{path} belongs to user {found.st_uid}"
             cure = "Run every command as the user that runs the console."
             yield Finding(name, Verdict.WARNING, text, cure)
-        else:
+        elif not path.name.endswith(startup.SIDES):
             yield Finding(name, Verdict.OK, f"{path} (mode {mode:o})")
+
+
+def _database_files() -> Iterator[tuple[str, Path]]:
+    if connection.vendor == "sqlite":
+        file = Path(str(connection.settings_dict["NAME"]))
+        yield "database file", file
+        for end in startup.SIDES:
+            if (side := file.with_name(f"{file.name}{end}")).exists():
+                yield f"database file {end}", side
 
 
 def _network(now: datetime) -> Iterator[Finding]:
     public, listen = settings.PUBLIC_URL, settings.LISTEN
-    text = f"listens on {listen}, links say {public}"
+    holder = startup.holder_of_data_dir(settings.DATA_DIR)
+    verb = "would listen"
+    if holder is not None:
+        # The one that runs may have been started with --listen, or other variables.
+        verb = "listens"
+        with contextlib.suppress(OSError, ValueError):
+            noted = settings.DATA_DIR / liveness.DIRECTORY / liveness.ADDRESS_FILE
+            first, public = noted.read_text().splitlines()
+            listen = env.parse_listen(first)
+    is_https = public.startswith("https://")
+    text = f"{verb} on {listen}, links say {public}"
+    text += f", process {holder}" if holder else ", not running"
     is_local = listen.host in {"127.0.0.1", "::1", "localhost"}
     if settings.DEBUG:
         cure = "Unset CONSOLE_DEBUG: debug pages show settings and source."
         verdict = Verdict.WARNING if is_local else Verdict.PROBLEM
         yield Finding("web", verdict, f"{text}, debug on", cure)
-    elif not is_local and not settings.IS_HTTPS:
+    elif not is_local and not is_https:
         cure = "Put a proxy with TLS in front and set CONSOLE_PUBLIC_URL=https://…"
         yield Finding("web", Verdict.WARNING, f"{text}, without TLS", cure)
+    elif is_https and not settings.TRUSTED_PROXIES:
+        cure = "Set CONSOLE_TRUSTED_PROXIES to the number of proxies in front, often 1."
+        text += ", but no proxy is trusted: everybody has the proxy's address"
+        yield Finding("web", Verdict.WARNING, text, cure)
     else:
         yield Finding("web", Verdict.OK, text)
 
 
 def _database(now: datetime) -> Iterator[Finding]:
+    name = f"{connection.vendor} {connection.settings_dict['NAME']}"
+    file = next(_database_files(), None)
+    if file is not None and not file[1].exists():
+        # Connecting would make it.
+        cure = "manage.py up makes it."
+        yield Finding("database", Verdict.WARNING, f"{name} is missing", cure)
+        return
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -139,7 +180,6 @@ def _database(now: datetime) -> Iterator[Finding]:
         cure = "Is the server up, and CONSOLE_DATABASE_URL right?"
         yield Finding("database", Verdict.PROBLEM, text, cure)
         return
-    name = f"{connection.vendor} {connection.settings_dict['NAME']}"
     yield Finding("database", Verdict.OK, name)
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())

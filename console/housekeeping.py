@@ -11,6 +11,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.core.cache import caches
 from django.core.cache.backends.db import DatabaseCache
@@ -101,7 +102,7 @@ def _remove_cache_entries(now: datetime) -> int:
         return 0
     # The cache compares with whole seconds, rounded down.
     until = connection.ops.adapt_datetimefield_value(now.replace(microsecond=0))
-    table = connection.ops.quote_name(cache._table)  # noqa: SLF001 (it has no other name)
+    table = connection.ops.quote_name(settings.CACHES["default"]["LOCATION"])
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {table} WHERE expires < %s", [until])  # noqa: S608
-        return max(0, cursor.rowcount)
+        return max(0, int(cursor.rowcount))

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 DIRECTORY = "run"
+#: In it: where web listens, and the address that links have, each on a line of its own.
+ADDRESS_FILE = "address"
 #: Touching is cheap, but not for free: at most once in this time.
 TOUCH_SECONDS = 1.0
 #: Beat sends something every 2 s; after this long it is not sending.

@@ -165,6 +165,11 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = "username"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_ADAPTER = "console.accounts.adapter.AccountAdapter"
+ACCOUNT_RATE_LIMITS = {
+    # Of one address, and of one name from one address: the adapter makes that "key", so
+    # that nobody can lock somebody else out.
+    "login_failed": "10/m/ip,5/5m/key",
+}
 ACCOUNT_FORMS = {"login": "console.accounts.sign_in.SignInForm"}
 
 SESSION_ENGINE = "django.contrib.sessions.backends.db"

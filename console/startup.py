@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import sys
 import time
 import traceback
@@ -21,6 +22,10 @@ from django.db.migrations.executor import MigrationExecutor
 from console.env import Listen
 
 LOCK_FILE = "lock"
+#: What the console keeps to itself, in its data directory.
+PRIVATE_FILES = ("secret-key", "agent.toml", "console.sqlite3", LOCK_FILE)
+#: SQLite's files beside a database.
+SIDES = ("-wal", "-shm", "-journal")
 #: Any constant: what matters is that every console asks PostgreSQL for the same one.
 MIGRATION_LOCK = 0x53504F49
 
@@ -52,6 +57,41 @@ def lock_data_dir(data_dir: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def holder_of_data_dir(data_dir: Path) -> str | None:
+    """Return the process id of the console that runs on a data directory, or None.
+
+    Only looks: neither makes the lock's file nor takes the lock from anybody.
+    """
+    try:
+        descriptor = os.open(data_dir / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "?"
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def tighten(data_dir: Path, *more: Path) -> None:
+    """Take the rights of others off the files that the console keeps to itself.
+
+    What it makes is its owner's alone; this is for files that were made otherwise. The
+    directory is left as it is: it may be one that the administrator has opened, and
+    `doctor` says so.
+    """
+    files = {data_dir / name for name in PRIVATE_FILES} | {*more}
+    for path in [*files, *(Path(f"{file}{end}") for file in files for end in SIDES)]:
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            if is_ours and found.st_mode & 0o077:
+                path.chmod(found.st_mode & 0o700)
 
 
 def check_port_is_free(listen: Listen) -> None:

@@ -163,7 +163,10 @@ class Supervisor:
         self._private_fds += [reader, writer]
         old_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         old_handlers = {
-            number: signal.signal(number, self._note_signal) for number in _STOP_SIGNALS
+            number: signal.signal(number, self._note_signal)
+            for number in _STOP_SIGNALS
+            # What `nohup` has switched off stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN
         }
         old_handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
         # What is loaded now is never collected: the collector would write to every object

@@ -82,7 +82,7 @@ def supervise(
         note.unlink()
 
     # For `doctor`, which may be started with other variables than this was.
-    (directory / startup.ADDRESS_FILE).write_text(
+    (directory / liveness.ADDRESS_FILE).write_text(
         f"{environment.listen}\n{environment.public_url}\n"
     )
 
@@ -264,7 +264,7 @@ def _run_celery() -> None:
     from celery.apps import worker
 
     # "worker: Warm shutdown" at each stop, past the logging; `up` says "stopping".
-    worker.safe_say = lambda *_: None
+    worker.safe_say = lambda *_: None  # type: ignore[attr-defined]
     setproctitle(" ".join(sys.argv))
     main()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from console.accounts.models import User
+from console.accounts.people import actor_of
 from console.kit.actions import Action, ActionMenu, Ask
 from console.kit.bulk import BulkResult, Noun
 from notifications import selectors, services
@@ -22,8 +22,9 @@ def _has_failed(row: Delivery, _now: datetime) -> str:
 
 
 def _send_again(rows: Sequence[Delivery], ask: Ask) -> BulkResult:
-    assert isinstance(ask.actor, User)  # noqa: S101 - the console has one user model
-    return services.send_again([row.pk for row in rows], actor=ask.actor, now=ask.now)
+    return services.send_again(
+        [row.pk for row in rows], actor=actor_of(ask), now=ask.now
+    )
 
 
 MENU = ActionMenu(

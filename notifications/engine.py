@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,9 +11,11 @@ from enum import StrEnum
 #: server takes its store points along within a second or two.
 GATHER = timedelta(seconds=2)
 
-#: How long a claimed delivery belongs to the process that claimed it. Much longer than
-#: one mail takes with a time-out of 10 s for each answer of the server.
-LEASE = timedelta(minutes=2)
+#: How long a claimed delivery belongs to the process that claimed it. A process that is
+#: killed keeps its recipient from hearing anything for that long, so it is no longer
+#: than the usual distance between two mails; and longer than the deadline for one mail
+#: (transports.smtp.DEADLINE_SECONDS), because it is renewed just before each is sent.
+LEASE = timedelta(seconds=30)
 
 #: After this an undelivered message is given up, and said to be.
 PATIENCE = timedelta(hours=24)
@@ -21,6 +23,9 @@ PATIENCE = timedelta(hours=24)
 #: The shortest and the longest wait before another attempt.
 FIRST_RETRY = timedelta(seconds=30)
 LAST_RETRY = timedelta(hours=1)
+
+#: What the sentence about an event's routing begins with when nobody hears.
+NOT_MAILED = "not mailed:"
 
 #: How many names the sentence about an event's routing has before "and N more".
 NAMED = 20
@@ -93,7 +98,7 @@ def audience_of(
 def decide_route(
     news: News,
     *,
-    audience: Iterable[Person],
+    audience: Sequence[Person],
     told: Iterable[Person],
     is_mailed: bool,
     why_no_mail: str,
@@ -102,32 +107,84 @@ def decide_route(
 
     ``told`` are those who were sent, or are about to be sent, that the alert was
     raised, came back or got worse since it last cleared. If the open was sent, the
-    close is always sent, to exactly them, whatever was switched off meanwhile.
-    ``why_no_mail`` is not empty when no mail can be sent at all.
+    close is always sent, whatever was switched off meanwhile, to those of them who are
+    still in the ``audience``. ``why_no_mail`` is not empty when no mail can be sent
+    now; a close then waits until it can.
     """
-    if why_no_mail:
-        return Route((), f"not mailed: {why_no_mail}")
     if news is News.CLEARED:
-        people = tuple(told)
-        if not people:
-            return Route((), "not mailed: nobody was mailed that it was raised")
-        if not is_mailed:
-            return Route(
-                people,
-                f"to {_names(people)}, who were mailed that it was raised (Send Email "
-                "is off for this kind now)",
-            )
-        return Route(people, f"to {_names(people)}")
+        return _route_close(
+            told, audience, is_mailed=is_mailed, why_no_mail=why_no_mail
+        )
+    if why_no_mail:
+        return Route((), f"{NOT_MAILED} {why_no_mail}")
     if not is_mailed:
-        return Route((), "not mailed: Send Email is off for this kind")
+        return Route((), f"{NOT_MAILED} Send Email is off for this kind")
     people = tuple(audience)
     if not people:
         return Route(
             (),
-            "not mailed: there are no recipients, and no administrator has an address "
+            f"{NOT_MAILED} there are no recipients, and no administrator has an address "
             "(Settings > Notifications)",
         )
     return Route(people, f"to {_names(people)}")
+
+
+def _route_close(
+    told: Iterable[Person],
+    audience: Sequence[Person],
+    *,
+    is_mailed: bool,
+    why_no_mail: str,
+) -> Route:
+    before = tuple(told)
+    if not before:
+        return Route((), f"{NOT_MAILED} nobody was mailed that it was raised")
+    people = still_mailed(before, audience)
+    if not people:
+        return Route(
+            (), f"{NOT_MAILED} who was mailed that it was raised is mailed no longer"
+        )
+    sentence = f"to {_names(people)}"
+    if not is_mailed:
+        sentence += (
+            ", who were mailed that it was raised (Send Email is off for this kind now)"
+        )
+    if why_no_mail:
+        sentence += f", as soon as mail is sent again: {why_no_mail}"
+    return Route(people, sentence)
+
+
+def still_mailed(
+    people: Iterable[Person], audience: Sequence[Person]
+) -> tuple[Person, ...]:
+    """Return those who are still in the audience, each as they stand there now.
+
+    An address is compared in whatever case; who has another address by now is known
+    by the name.
+    """
+    by_address = {person.address.lower(): person for person in audience}
+    by_name = {person.name: person for person in audience}
+    found: dict[str, Person] = {}
+    for person in people:
+        now = by_address.get(person.address.lower()) or by_name.get(person.name)
+        if now is not None:
+            found.setdefault(now.address.lower(), now)
+    return tuple(found.values())
+
+
+def without_names(sentence: str, count: int) -> str:
+    """Return the sentence about an event's routing for those who may see no address.
+
+    ``count`` is how many people it was routed to: "to 3 recipients".
+    """
+    if not count:
+        return sentence if sentence.startswith(NOT_MAILED) else ""
+    return f"to {count:,} {'recipient' if count == 1 else 'recipients'}"
+
+
+def mask(address: str) -> str:
+    """Return an address for those who may not see it: "o…@…"."""
+    return f"{address[:1]}…@…"
 
 
 def _names(people: tuple[Person, ...]) -> str:
@@ -157,6 +214,9 @@ class Scope(StrEnum):
     SERVER = "server"
     #: The connection broke during one mail; perhaps the server, perhaps the mail.
     CONNECTION = "connection"
+    #: The server closed the connection when it heard of this recipient or their mail
+    #: (421): perhaps it goes away, perhaps only this mail is too much for it now.
+    CHANNEL = "channel"
     #: This recipient only.
     RECIPIENT = "recipient"
 

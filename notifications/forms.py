@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.utils import formataddr, parseaddr
 from typing import Any, NamedTuple
 
 from crispy_forms.helper import FormHelper
 from crispy_forms.layout import Column, Field, Layout, Row
 from django import forms
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 
 from alerts.catalogue import KINDS
+from console.kit import humane
+from notifications import mail
 from notifications.models import (
     ADDRESS_LENGTH,
+    SENDER_LENGTH,
     EmailSettings,
     Security,
     validate_host,
@@ -109,7 +110,7 @@ class EmailSettingsForm(forms.Form):
         ),
     )
     sender = forms.CharField(
-        max_length=320,
+        max_length=SENDER_LENGTH,
         required=False,
         # Help texts are HTML.
         help_text="Who the mails are from: console@example.org, or "
@@ -168,22 +169,16 @@ class EmailSettingsForm(forms.Form):
         text = _one_line(self.cleaned_data["sender"])
         if not text:
             return ""
-        name, address = parseaddr(text)
-        try:
-            validate_email(address)
-        except ValidationError:
+        sender = mail.read_sender(text)
+        if sender is None:
             raise ValidationError(
-                "Expected an address such as console@example.org, or a name and an "
-                "address such as Store Points <console@example.org>."
-            ) from None
-        if not name:
-            return address
-        # The name is kept as typed; how it is encoded is decided when it is sent.
-        return (
-            formataddr((name, address), charset="utf-8")
-            if name.isascii()
-            else (f"{name} <{address}>")
-        )
+                "Expected one address such as console@example.org, or a name and an "
+                "address such as Store Points <console@example.org>; a name with a "
+                'comma or another sign in quotes: "Müller, Ops" <console@example.org>.'
+            )
+        if len(sender) > SENDER_LENGTH:
+            raise ValidationError(f"Expected at most {SENDER_LENGTH} characters.")
+        return sender
 
     def clean(self) -> dict[str, Any]:
         """Refuse what cannot work together."""
@@ -194,25 +189,34 @@ class EmailSettingsForm(forms.Form):
             self.add_error(
                 "username", "Expected a user name, because there is a password."
             )
-        needs_password = (
-            data.get("username")
+        if (
+            data.get("host")
+            and data.get("username")
             and not data.get("password")
-            and not self._settings.sealed_password
-        )
-        if needs_password and "password" not in self.errors:
+            and "password" not in self.errors
+        ):
+            self._ask_for_password(data)
+        return data
+
+    def _ask_for_password(self, data: Mapping[str, Any]) -> None:
+        """Refuse to send by a password that is missing, or was typed for elsewhere."""
+        if not self._settings.sealed_password:
             self.add_error(
                 "password", "Expected a password, because there is a user name."
             )
-        moved = self._settings.host and data.get("host") != self._settings.host
-        if (
-            moved
-            and data.get("username")
-            and not data.get("password")
-            and self._settings.sealed_password
-        ):
-            # A stored password must not be sent to a server it was not typed for.
-            self.add_error("password", "Type the password again: the host has changed.")
-        return data
+            return
+        # Nor may it go to the same server in the clear where it was typed for TLS.
+        moved = [
+            name
+            for name in ("host", "port", "security")
+            if name in data and data[name] != getattr(self._settings, name)
+        ]
+        if moved:
+            have = "has" if len(moved) == 1 else "have"
+            self.add_error(
+                "password",
+                f"Type the password again: {humane.listed(moved)} {have} changed.",
+            )
 
     def server(self) -> MailServer:
         """Return what was typed."""

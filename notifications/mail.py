@@ -6,13 +6,21 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import format_datetime
+from datetime import datetime, tzinfo
+from email.errors import HeaderParseError
+from email.headerregistry import (
+    parser,  # type: ignore[attr-defined]  # as Django takes it, which must agree
+)
+from email.policy import default as policy
+from email.utils import format_datetime, parseaddr, quote
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings as configuration
-from django.core.mail import EmailMultiAlternatives
+from django.core.exceptions import ValidationError
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.core.mail.message import sanitize_address
+from django.core.validators import validate_email
 from django.template.loader import render_to_string
 from django.utils import timezone
 
@@ -20,6 +28,7 @@ from alerts.catalogue import KINDS
 from alerts.engine import Severity
 from alerts.models import Alert, AlertEvent
 from console.accounts.models import User
+from console.accounts.selectors import active_administrators
 from console.kit import humane
 from notifications.models import Delivery, EmailSettings
 from notifications.words import Told, one_line, subject
@@ -81,12 +90,23 @@ _STEP_WORDS = {
 def compose(
     batch: uuid.UUID, *, settings: EmailSettings, now: datetime
 ) -> EmailMultiAlternatives:
-    """Return the mail of a claimed batch; the same batch gives the same Message-ID."""
+    """Return the mail of a claimed batch; the same batch gives the same Message-ID.
+
+    Its times are in the zone of the administrator with this address, else the
+    console's own; it names the zone.
+    """
     rows = list(
         Delivery.objects.filter(batch=batch)
         .select_related("event__alert__store_point__server")
         .order_by("event__pk")
     )
+    with timezone.override(_zone_of(rows[0].recipient)):
+        return _compose(batch, rows, settings=settings, now=now)
+
+
+def _compose(
+    batch: uuid.UUID, rows: list[Delivery], *, settings: EmailSettings, now: datetime
+) -> EmailMultiAlternatives:
     grouped: dict[int, list[AlertEvent]] = {}
     for row in rows:
         grouped.setdefault(row.event.alert_id, []).append(row.event)
@@ -112,7 +132,7 @@ def compose(
         "settings_url": _url("/settings/notifications/"),
         "console_url": configuration.PUBLIC_URL,
         "recipient": recipient,
-        "zone": f"{timezone.localtime(now):%Z}",
+        "zone": _zone_name(now),
     }
     return _message(
         "alerts",
@@ -129,10 +149,17 @@ def compose_test(
     address: str, *, settings: EmailSettings, actor: User, now: datetime
 ) -> EmailMultiAlternatives:
     """Return the mail of Send test."""
+    with timezone.override(_zone_of(address)):
+        return _compose_test(address, settings=settings, actor=actor, now=now)
+
+
+def _compose_test(
+    address: str, *, settings: EmailSettings, actor: User, now: datetime
+) -> EmailMultiAlternatives:
     context = {
         "subject": "[Test] Store Point Console can send mail",
         "actor": one_line(actor.get_username(), 150),
-        "at": _at(now),
+        "at": f"{_at(now)} {_zone_name(now)}",
         "server": str(settings),
         "security": settings.get_security_display(),
         "settings_url": _url("/settings/email/"),
@@ -148,6 +175,42 @@ def compose_test(
         settings=settings,
         now=now,
     )
+
+
+def read_sender(text: str) -> str | None:
+    """Return the one sender that a text names, as it can stand in From; else None.
+
+    ``a@example.org`` or ``Name <a@example.org>``, the name in quotes where it has signs
+    that mean something in a list of addresses. What is returned has been built into a
+    header, and read back as this one name and address.
+    """
+    try:
+        mailbox, rest = parser.get_mailbox(" ".join(text.split()))
+    except (HeaderParseError, ValueError, IndexError):
+        return None
+    name, address = mailbox.display_name or "", mailbox.addr_spec or ""
+    if rest or not name.isprintable():
+        return None
+    try:
+        validate_email(address)
+    except ValidationError:
+        return None
+    sender = f"{_phrase(name)} <{address}>" if name else address
+    try:
+        message = EmailMessage(from_email=sender, to=["to@example.org"]).message()
+        envelope = parseaddr(sanitize_address(sender, "utf-8"))[1]
+        header = policy.header_factory("From", message["From"])
+    except ValueError:
+        return None
+    built = [(each.display_name, each.addr_spec) for each in header.addresses]
+    return sender if built == [(name, envelope)] else None
+
+
+def _phrase(name: str) -> str:
+    """Return a name as it stands before an address: in quotes unless it is plain."""
+    if re.fullmatch(r"[\w!#$%&'*+/=?^`{|}~ -]+", name) and "=?" not in name:
+        return name
+    return f'"{quote(name)}"'
 
 
 def _message(
@@ -182,6 +245,18 @@ def _message(
         render_to_string(f"emails/{template}.html", context), "text/html"
     )
     return message
+
+
+def _zone_of(address: str) -> tzinfo | None:
+    """Return the time zone of whose address it is; None for the console's own."""
+    person = active_administrators().filter(email__iexact=address).first()
+    return person.zone if person else None
+
+
+def _zone_name(now: datetime) -> str:
+    """Return the zone of a mail's times: "Europe/Berlin (CEST)", "UTC"."""
+    name, short = timezone.get_current_timezone_name(), f"{timezone.localtime(now):%Z}"
+    return name if name == short else f"{name} ({short})"
 
 
 def _tidy(text: str) -> str:

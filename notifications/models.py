@@ -17,6 +17,8 @@ from notifications.engine import UNSENT, DeliveryState
 
 ADDRESS_LENGTH = 254  # RFC 5321, 4.5.3.1.3: a path of 256 octets with its brackets.
 
+SENDER_LENGTH = 320  # A name besides, for which no standard has a limit.
+
 validate_host = RegexValidator(
     # A name's labels (underscores are common on local networks), IPv4, or IPv6.
     r"\A(?:(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?"
@@ -85,7 +87,7 @@ class EmailSettings(models.Model):
     )
     username = models.CharField(max_length=255, blank=True)
     sealed_password = models.TextField(blank=True)
-    sender = models.CharField(max_length=320, blank=True)
+    sender = models.CharField(max_length=SENDER_LENGTH, blank=True)
     is_enabled = models.BooleanField(default=True)
     group_seconds = models.PositiveIntegerField(
         default=30, validators=[MaxValueValidator(3600)]

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Exists, F, Max, Min, Q, QuerySet, Subquery
 
 from alerts.models import AlertEvent
-from console.accounts.models import User
-from console.accounts.roles import Role
+from console.accounts.selectors import active_administrators
 from console.kit import humane
 from notifications.engine import TOLD, UNSENT, DeliveryState, Person, audience_of
 from notifications.models import Delivery, EmailSettings, Recipient
@@ -29,13 +28,6 @@ def email_settings() -> EmailSettings:
     )
 
 
-def administrators() -> QuerySet[User]:
-    """Return the active administrators, who are always included."""
-    return User.objects.filter(
-        Q(role=Role.ADMINISTRATOR.value) | Q(is_superuser=True), is_active=True
-    ).order_by("username")
-
-
 def recipients() -> QuerySet[Recipient]:
     """Return the addresses that were added."""
     return Recipient.objects.order_by("address")
@@ -46,7 +38,7 @@ def audience() -> list[Person]:
     return audience_of(
         [
             Person(person.email, person.get_username())
-            for person in administrators().exclude(email="")
+            for person in active_administrators().exclude(email="")
         ],
         [Person(row.address, row.address) for row in recipients()],
     )
@@ -212,21 +204,6 @@ def _reached_since(start: datetime) -> QuerySet[Delivery, str]:
 def deliveries() -> QuerySet[Delivery]:
     """Return all deliveries with their alert, the newest first."""
     return Delivery.objects.select_related("event__alert").order_by("-pk")
-
-
-def deliveries_of_alert(alert: int) -> QuerySet[Delivery]:
-    """Return what was sent of an alert, to whom and when, the newest first."""
-    return deliveries().filter(event__alert=alert)
-
-
-def mailed_counts(alerts: Iterable[int]) -> dict[int, int]:
-    """Return to how many people each of these alerts was mailed; one query."""
-    return dict(
-        Delivery.objects.filter(event__alert__in=list(alerts), state=DeliveryState.SENT)
-        .order_by()
-        .values_list("event__alert")
-        .annotate(people=Count("recipient", distinct=True))
-    )
 
 
 def count_by_state() -> dict[DeliveryState, int]:

@@ -60,7 +60,7 @@ ROUTES: tuple[Route, ...] = (
     Route("add_user", ADMINISTRATOR),
     Route("user", ADMINISTRATOR, arguments=_key("user")),
     Route("user_password", ADMINISTRATOR, arguments=_key("user")),
-    Route("audit_log", VIEWER),
+    Route("audit_log", ADMINISTRATOR),
     Route("storepoints:destinations", VIEWER),
     Route("storepoints:add_destination", ADMINISTRATOR),
     Route("storepoints:destination", VIEWER, arguments=_key("destination")),

@@ -47,8 +47,27 @@ def add_errors(form: forms.Form, error: ValidationError) -> None:
         form.add_error(place if place in form.fields else None, problems)
 
 
-class NewUserForm(forms.Form):
-    """Name, address and password of a new person."""
+class TwicePasswordForm(forms.Form):
+    """A new password that is typed twice."""
+
+    password = password_field()
+    password_again = forms.CharField(
+        label="Password again",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse two passwords that differ."""
+        data = super().clean() or {}
+        first, second = data.get("password"), data.get("password_again")
+        if first and second and first != second:
+            self.add_error("password_again", "The two passwords are not the same.")
+        return data
+
+
+class NewUserForm(TwicePasswordForm):
+    """Name, address and password of a new person, such as the first administrator."""
 
     name = forms.CharField(
         max_length=150,
@@ -66,24 +85,8 @@ class NewUserForm(forms.Form):
         help_text="Where alerts are mailed to.",
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
     )
-    password = password_field()
-    password_again = forms.CharField(
-        label="Password again",
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-    )
 
-    def clean(self) -> dict[str, Any]:
-        """Refuse two passwords that differ."""
-        data = super().clean() or {}
-        first, second = data.get("password"), data.get("password_again")
-        if first and second and first != second:
-            self.add_error("password_again", "The two passwords are not the same.")
-        return data
-
-
-class SetupForm(NewUserForm):
-    """The first administrator."""
+    field_order: tuple[str, ...] = ("name", "email", "password", "password_again")
 
 
 class AddUserForm(NewUserForm):
@@ -120,23 +123,13 @@ class ChangeUserForm(forms.Form):
     )
 
 
-class PasswordForm(forms.Form):
-    """A new password, twice."""
+class PasswordForm(TwicePasswordForm):
+    """Another password for somebody who has one."""
 
-    password = password_field("New password")
-    password_again = forms.CharField(
-        label="New password again",
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-    )
-
-    def clean(self) -> dict[str, Any]:
-        """Refuse two passwords that differ."""
-        data = super().clean() or {}
-        first, second = data.get("password"), data.get("password_again")
-        if first and second and first != second:
-            self.add_error("password_again", "The two passwords are not the same.")
-        return data
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password"].label = "New password"
+        self.fields["password_again"].label = "New password again"
 
 
 class OwnPasswordForm(PasswordForm):

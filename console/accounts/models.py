@@ -79,6 +79,15 @@ class User(AbstractUser):
         return reverse("user", args=[self.pk])
 
     @property
+    def zone(self) -> zoneinfo.ZoneInfo | None:
+        """Return the person's time zone; None stands for the console's own."""
+        try:
+            return zoneinfo.ZoneInfo(self.time_zone) if self.time_zone else None
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+            # The database of zones changed under a stored name: times must still show.
+            return None
+
+    @property
     def is_administrator(self) -> bool:
         """Return whether the person may do everything."""
         return self.role == Role.ADMINISTRATOR or self.is_superuser

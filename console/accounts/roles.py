@@ -19,7 +19,7 @@ class Role(StrEnum):
 
 
 ROLE_TEXTS: dict[Role, str] = {
-    Role.VIEWER: "sees everything, changes nothing",
+    Role.VIEWER: "sees store points, servers and alerts, changes nothing",
     Role.OPERATOR: "acknowledges alerts, checks store points, switches inbound backup",
     Role.ADMINISTRATOR: "does everything, also destinations, store points, settings and users",
 }
@@ -29,7 +29,6 @@ ROLE_TEXTS: dict[Role, str] = {
 VIEWER: frozenset[str] = frozenset(
     {
         "alerts.view_alert",
-        "kit.view_auditentry",
         "notifications.view_delivery",
         "notifications.view_notificationsetting",
         "storepoints.view_destination",
@@ -47,8 +46,16 @@ OPERATOR: frozenset[str] = VIEWER | {
     "storepoints.check_storepoint",
 }
 
-#: What nobody else sees: people's addresses, and how mail is sent.
-ADMINISTRATORS_ONLY: frozenset[str] = frozenset({"accounts.view_user"})
+#: What nobody else sees: people's addresses (of mail, and in the audit log those they
+#: came from), and how mail is sent.
+ADMINISTRATORS_ONLY: frozenset[str] = frozenset(
+    {
+        "accounts.view_user",
+        "kit.view_auditentry",
+        "notifications.view_emailsettings",
+        "notifications.view_recipient",
+    }
+)
 
 TABLE: dict[Role, frozenset[str]] = {Role.VIEWER: VIEWER, Role.OPERATOR: OPERATOR}
 

@@ -10,11 +10,11 @@ from django.conf import settings
 from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from console.accounts.models import OneTimeLink, Theme, User
 from console.accounts.roles import Role
+from console.accounts.selectors import active_administrators
 from console.kit import audit
 
 #: How long a link to sign in holds: long enough to click it in a terminal.
@@ -23,13 +23,7 @@ SIGN_IN_LINK_LIVES = timedelta(minutes=30)
 
 def has_administrator() -> bool:
     """Return whether anybody can administer the console."""
-    return _administrators().exists()
-
-
-def _administrators() -> QuerySet[User]:
-    return User.objects.filter(
-        Q(role=Role.ADMINISTRATOR) | Q(is_superuser=True), is_active=True
-    )
+    return active_administrators().exists()
 
 
 def create_user(
@@ -258,7 +252,7 @@ def _shown(user: User) -> dict[str, object]:
 
 def _lock_administrators() -> None:
     """Hold all administrators, so that two changes cannot each leave the other's."""
-    list(_administrators().select_for_update().order_by("pk").values_list("pk"))
+    list(active_administrators().select_for_update().order_by("pk").values_list("pk"))
 
 
 def _issue(

@@ -42,6 +42,13 @@ Person = AbstractBaseUser | AnonymousUser
 #: How many rows the confirmation page names before "and N more".
 NAMED = 20
 
+#: How many rows one action takes. Their ids travel through the confirmation page, and
+#: must fit into a form (DATA_UPLOAD_MAX_MEMORY_SIZE, 2.5 MB) however long they are.
+MOST = 50_000
+
+#: How much of an id is said back.
+ID_LENGTH = 40
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -232,32 +239,57 @@ def choose(
     """Return the rows that a POST names.
 
     ``ids`` may be repeated, or hold several joined by commas. Raises WrongInput when
-    an id is not of the right kind.
+    an id is not of the right kind, or there are more than an action takes. An id that
+    the column cannot hold is no longer there.
     """
     if data.get("all_matching") == "1" and matching is not None:
-        return _Chosen(list(matching(QueryDict(data.get("query", "")))))
+        chosen = list(matching(QueryDict(data.get("query", "")))[: MOST + 1])
+        _refuse_too_many(len(chosen), menu.noun)
+        return _Chosen(chosen)
     asked = dict.fromkeys(
         each.strip() for text in data.getlist("ids") for each in text.split(",")
     )
     asked.pop("", None)
+    _refuse_too_many(len(asked), menu.noun)
     rows = menu.rows()
+    column = _column(rows, menu.key)
     try:
-        values = [_column(rows, menu.key).to_python(each) for each in asked]
+        values = [column.to_python(each) for each in asked]
     except ValidationError:
         raise WrongInput(
             f"Expected the ids of {menu.noun.many} in 'ids', found "
             f"{', '.join(asked)[:80]!r}."
         ) from None
-    found = {_key_of(row, menu.key): row for row in _in_batches(rows, menu.key, values)}
+    possible = [value for value in values if _fits(column, value)]
+    found = {
+        _key_of(row, menu.key): row for row in _in_batches(rows, menu.key, possible)
+    }
     keys = [str(value) for value in values]
     return _Chosen(
         [found[key] for key in keys if key in found],
         tuple(
-            Left(f"{menu.noun.one} {key}", "is no longer there")
+            Left(f"{menu.noun.one} {key[:ID_LENGTH]}", "is no longer there")
             for key in keys
             if key not in found
         ),
     )
+
+
+def _refuse_too_many(count: int, noun: Noun) -> None:
+    if count > MOST:
+        raise WrongInput(
+            f"Expected at most {humane.number(MOST)} {noun.many} at once: choose fewer, "
+            "by a filter for instance."
+        )
+
+
+def _fits(column: Any, value: Any) -> bool:
+    """Return whether a column can hold a value; databases refuse to look for others."""
+    try:
+        column.run_validators(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _column(rows: QuerySet[M], key: str) -> Any:

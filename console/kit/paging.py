@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -68,22 +68,6 @@ def page(
     Something that is no number raises WrongInput; a page after the last is the last
     one, with a ``problem`` that says so (rows went away while somebody read them).
     """
-    return _page(request, rows.count(), lambda a, b: list(rows[a:b]), sizes)
-
-
-def page_of_list(
-    request: HttpRequest, rows: Sequence[T], *, sizes: Sequence[int] = SIZES
-) -> Page[T]:
-    """Return the page of a sequence that the query string asks for."""
-    return _page(request, len(rows), lambda a, b: list(rows[a:b]), sizes)
-
-
-def _page(
-    request: HttpRequest,
-    total: int,
-    cut: Callable[[int, int], list[T]],
-    sizes: Sequence[int],
-) -> Page[T]:
     size = _whole(request.GET, "size", sizes[0])
     if size not in sizes:
         offered = ", ".join(map(str, sizes))
@@ -91,19 +75,20 @@ def _page(
     asked = _whole(request.GET, "page", 1)
     if asked < 1:
         raise WrongInput(f"Expected a page number from 1, found {asked}.")
+    total = rows.count()
     pages = max(1, -(-total // size))
     number = min(asked, pages)
     start = (number - 1) * size
-    rows = cut(start, start + size) if total else []
+    shown = list(rows[start : start + size]) if total else []
     query = request.GET
     return Page(
-        rows=rows,
+        rows=shown,
         number=number,
         pages=pages,
         total=total,
         size=size,
-        first=start + 1 if rows else 0,
-        last=start + len(rows),
+        first=start + 1 if shown else 0,
+        last=start + len(shown),
         steps=tuple(_steps(query, number, pages)),
         sizes=tuple(
             Size(each, querystring.changed(query, size=each), each == size)

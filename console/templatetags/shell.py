@@ -34,11 +34,12 @@ class Shell:
 def shell(context: Context) -> Shell:
     """Return the shell for the person of this request; empty when signed out."""
     request = context["request"]
-    if not isinstance(getattr(request, "user", None), User):
+    person = getattr(request, "user", None)
+    if not isinstance(person, User):
         return Shell([], [], "", None, settings.VERSION)
     now = clock.now()
     pulse = read_pulse(now)
-    current = banners.current(now, pulse)
+    current = banners.current(person, now, pulse)
     return Shell(
         navigation=navigation.draw(request, now, pulse),
         banners=current,

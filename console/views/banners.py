@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from console.accounts.models import User
 from notifications import selectors as notifications
 from storepoints.selectors import Pulse
 
@@ -22,10 +23,10 @@ class Banner:
     cure: str = ""
 
 
-Provider = Callable[[datetime, Pulse], list[Banner]]
+Provider = Callable[[User, datetime, Pulse], list[Banner]]
 
 
-def checks_not_running(_now: datetime, pulse: Pulse) -> list[Banner]:
+def checks_not_running(_person: User, _now: datetime, pulse: Pulse) -> list[Banner]:
     """Warn when nobody asks what is due: then every state shown is an old one."""
     if pulse.is_running:
         return []
@@ -43,11 +44,23 @@ def checks_not_running(_now: datetime, pulse: Pulse) -> list[Banner]:
     ]
 
 
-def mail_not_delivered(now: datetime, _pulse: Pulse) -> list[Banner]:
-    """Warn when people are not told, because then silence means nothing."""
+def mail_not_delivered(person: User, now: datetime, _pulse: Pulse) -> list[Banner]:
+    """Warn when people are not told, because then silence means nothing.
+
+    To whom, and what the mail server says, is for those who may see addresses.
+    """
     problem = notifications.delivery_problem(now)
     if problem is None:
         return []
+    if not person.has_perm("notifications.view_recipient"):
+        return [
+            Banner(
+                "critical",
+                "Not everybody is told of alerts by mail now.",
+                since=problem.since,
+                cure="An administrator sees here what is wrong.",
+            )
+        ]
     text = f"{problem.title}: {problem.error}" if problem.error else problem.title
     return [Banner("critical", text, since=problem.since, cure=problem.cure)]
 
@@ -57,10 +70,12 @@ def mail_not_delivered(now: datetime, _pulse: Pulse) -> list[Banner]:
 PROVIDERS: tuple[Provider, ...] = (checks_not_running, mail_not_delivered)
 
 
-def current(now: datetime, pulse: Pulse) -> list[Banner]:
-    """Return the banners to show now, the worst first."""
+def current(person: User, now: datetime, pulse: Pulse) -> list[Banner]:
+    """Return the banners to show somebody now, the worst first."""
     order = ("critical", "warning", "low")
-    banners = [banner for provider in PROVIDERS for banner in provider(now, pulse)]
+    banners = [
+        banner for provider in PROVIDERS for banner in provider(person, now, pulse)
+    ]
     return sorted(banners, key=lambda banner: order.index(banner.severity))
 
 

@@ -18,6 +18,7 @@ from alerts.engine import Severity
 from console.kit import clock, htmx, humane
 from console.kit.access import SIGNED_IN, needs
 from storepoints import selectors as storepoints
+from storepoints.engine import free_percent
 from storepoints.models import StorePoint
 from storepoints.selectors import Pulse
 from storepoints.states import WORKING, State
@@ -74,18 +75,22 @@ def storage(_now: datetime, _pulse: Pulse) -> Card:
     """
     # One row for each volume, however many store points lie on it.
     volumes = (
-        StorePoint.objects.filter(total_bytes__gt=0)
+        StorePoint.objects.filter(total_bytes__gt=0, used_bytes__isnull=False)
         .order_by()
         .values("server", "volume__mount_point")
-        .annotate(total=Max("total_bytes"), free=Min("free_bytes"))
-        .values_list("total", "free")
+        .annotate(
+            total=Max("total_bytes"), free=Min("free_bytes"), used=Max("used_bytes")
+        )
+        .values_list("total", "free", "used")
     )
     sizes = list(volumes)
-    total = sum(total for total, _ in sizes)
-    free = sum(free for _, free in sizes)
-    if total == 0:
+    total = sum(total for total, _, _ in sizes)
+    free = sum(free for _, free, _ in sizes)
+    # As everywhere: of what users can fill, not of what the volume keeps for root.
+    free_share = free_percent(free, sum(used or 0 for _, _, used in sizes))
+    if free_share is None:
         return Card("Storage", "hard-drive", empty="No store point was measured yet.")
-    used = 100 * (total - free) / total
+    used = 100 - free_share
     count = humane.counted(len(sizes), "volume")
     return Card(
         "Storage",

@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 
 from console.accounts import roles
 from console.accounts.models import User
+from console.accounts.selectors import active_administrators
 from console.kit.problems import Forbidden, WrongInput
 
 
@@ -33,9 +34,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
         if isinstance(request.user, User):
             context["mine"] = request.user.role
         context["administrators"] = list(
-            User.objects.filter(
-                role=roles.Role.ADMINISTRATOR, is_active=True
-            ).values_list("username", flat=True)[:5]
+            active_administrators().values_list("username", flat=True)[:5]
         )
     return render(request, "403.html", context, status=403)
 

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_safe
 
 from alerts.models import Alert
 from console.accounts.models import User
+from console.accounts.people import person_of
 from console.kit import querystring
 from console.kit.access import SIGNED_IN, needs
 from storepoints import selectors as storepoints
@@ -107,11 +108,11 @@ PROVIDERS: tuple[Provider, ...] = (find_objects, find_alerts)
 def search(request: HttpRequest) -> HttpResponse:
     """Show what is called so, or go there when exactly one thing is."""
     question = querystring.text(request.GET, "q", most=MAXIMUM)
-    assert isinstance(request.user, User)  # noqa: S101 - @needs made sure of it
+    person = person_of(request)
     groups = [
         group
         for provider in (PROVIDERS if question else ())
-        for group in provider(question, request.user)
+        for group in provider(question, person)
         if group.hits
     ]
     found = [hit for group in groups for hit in group.hits]

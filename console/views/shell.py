@@ -8,7 +8,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from console.accounts import services
-from console.accounts.models import Theme, User
+from console.accounts.models import Theme
+from console.accounts.people import person_of
 from console.kit import clock, htmx
 from console.kit.access import SIGNED_IN, needs
 from console.kit.actions import next_url
@@ -26,7 +27,7 @@ def status(request: HttpRequest) -> HttpResponse:
         return redirect("dashboard")
     now = clock.now()
     pulse = read_pulse(now)
-    current = banners.current(now, pulse)
+    current = banners.current(person_of(request), now, pulse)
     digest = banners.digest(current)
     return render(
         request,
@@ -50,8 +51,7 @@ def theme(request: HttpRequest) -> HttpResponse:
         raise WrongInput(
             f"Expected a theme among {', '.join(Theme.values)}, found {chosen[:40]!r}."
         )
-    assert isinstance(request.user, User)  # noqa: S101 - @needs made sure of it
-    services.choose_theme(request.user, Theme(chosen))
+    services.choose_theme(person_of(request), Theme(chosen))
     if request.headers.get("Accept") == "application/json":
         return HttpResponse(status=204)
     return redirect(next_url(request, "dashboard"))

@@ -13,9 +13,9 @@ from django.db import IntegrityError, transaction
 from alerts import services as alerts
 from alerts.catalogue import KINDS
 from console.accounts.models import User
+from console.accounts.selectors import active_administrators
 from console.kit import audit, secrets
-from notifications import selectors
-from notifications.engine import DeliveryState
+from notifications.engine import PATIENCE, UNSENT, DeliveryState
 from notifications.models import Delivery, Recipient
 from notifications.services.lock import lock_mail
 from notifications.services.sending import hurry
@@ -28,7 +28,7 @@ def add_recipient(address: str, *, actor: User, now: datetime) -> Recipient:
     case, or belongs to an administrator, who is included anyway.
     """
     address = address.strip()
-    included = selectors.administrators().filter(email__iexact=address).first()
+    included = active_administrators().filter(email__iexact=address).first()
     if address and included is not None:
         raise ValidationError(
             {
@@ -67,9 +67,9 @@ def remove_recipient(recipient: int, *, actor: User, now: datetime) -> str | Non
         if row is None:
             return None
         audit.record(actor=actor, verb="recipient.remove", subject=row, now=now)
-        if not selectors.administrators().filter(email__iexact=row.address).exists():
+        if not active_administrators().filter(email__iexact=row.address).exists():
             Delivery.objects.filter(
-                recipient=row.address,
+                recipient__iexact=row.address,
                 state__in=[DeliveryState.PENDING, DeliveryState.RETRY],
             ).update(
                 state=DeliveryState.FAILED,
@@ -133,14 +133,16 @@ class MailServer:
 def change_email_settings(server: MailServer, *, actor: User, now: datetime) -> bool:
     """Choose how mail is sent; return whether anything changed.
 
-    What waits for another attempt is tried with the new settings at once. The audit
-    entry says which fields changed from what to what, of the password only that it did.
+    What waits for another attempt is tried with the new settings at once; what has
+    waited for sending to be switched on is given another 24 h. The audit entry says
+    which fields changed from what to what, of the password only that it did.
     """
     chosen = asdict(server)
     password = chosen.pop("password")
     with transaction.atomic():
         row = lock_mail()
         before = {name: getattr(row, name) for name in chosen}
+        was_ready = row.is_ready
         changes: dict[str, Any] = {
             name: [before[name], value]
             for name, value in chosen.items()
@@ -160,4 +162,6 @@ def change_email_settings(server: MailServer, *, actor: User, now: datetime) -> 
             actor=actor, verb="email.change", subject=row, now=now, data=changes
         )
         hurry(now=now)
+        if row.is_ready and not was_ready:
+            Delivery.objects.filter(state__in=UNSENT).update(give_up_at=now + PATIENCE)
     return True

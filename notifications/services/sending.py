@@ -22,11 +22,13 @@ from notifications.engine import (
     LEASE,
     PATIENCE,
     DeliveryState,
+    Person,
     Problem,
     Scope,
     Waiting,
     back_off,
     may_send,
+    still_mailed,
 )
 from notifications.models import Delivery, EmailSettings
 from notifications.services.lock import lock_mail
@@ -38,6 +40,10 @@ logger = logging.getLogger(__name__)
 #: Connections that break one after the other mean that the server is down: the rest of
 #: a run is put off without trying.
 BROKEN_IN_A_ROW = 2
+
+#: Servers that say 421 to one recipient take the others, on another connection. One that
+#: says it to so many in a row is not to be asked again and again.
+CLOSED_IN_A_ROW = 5
 
 #: Only to spread retries. From the system, because forks would share another's state.
 _jitter = random.SystemRandom()
@@ -63,6 +69,7 @@ class _Batch:
     message_id: str
     lease_until: datetime
     is_fresh: bool
+    has_news: bool
 
 
 def sweep(*, now: datetime) -> Sent:
@@ -84,19 +91,25 @@ def sweep(*, now: datetime) -> Sent:
 def send_due(*, now: datetime) -> Sent:
     """Send every recipient what is due, one mail each; return what became of them.
 
-    1. Give up what could not be delivered for 24 h.
+    1. Give up what could not be delivered for 24 h, and what is for somebody who is
+       no longer mailed.
     2. For each recipient: claim what is due with a lease, in a short transaction.
     3. Send the mail outside of any transaction, over one connection for the whole run.
     4. Mark it sent, to be tried again (30 s to 1 h later), or failed for good.
 
+    While sending is switched off everything waits, and nothing is given up for that.
+
     A recipient that fails does not stop the others. When the server itself cannot be
     reached, the rest is put off without trying.
     """
-    give_up(now=now)
     settings = selectors.email_settings()
-    recipients = selectors.due_recipients(now) if settings.is_ready else []
+    if not settings.is_ready:
+        return Sent()
+    give_up(now=now)
+    recipients = selectors.due_recipients(now)
     if not recipients:
         return Sent()
+    give_up_strangers(now=now)
     with Postman(settings) as postman:
         run = _Run(settings, postman)
         for recipient in recipients:
@@ -123,6 +136,8 @@ class _Run:
         self._postman = postman
         self._down: Problem | None = None
         self._broken = 0
+        self._closed = 0
+        self._has_closed_to_news = False
 
     def deliver(self, batch: _Batch, now: datetime) -> None:
         """Send one claimed batch and write down what became of it."""
@@ -131,6 +146,11 @@ class _Run:
                 raise NotSent(self._down)
             self._postman.open()
             message = mail.compose(batch.id, settings=self._settings, now=_present(now))
+            mine = _renew(batch, now=_present(now))
+            if mine is None:
+                # Connecting took so long that another process has it by now.
+                return
+            batch = mine
             self._postman.send(message)
         except NotSent as failure:
             self._failed(batch, failure.problem, _present(now))
@@ -144,14 +164,14 @@ class _Run:
             )
             self._failed(batch, problem, _present(now))
         else:
-            self._broken = 0
+            self._broken = self._closed = 0
             _mark_sent(batch, now=_present(now))
             self.sent = replace(self.sent, mails=self.sent.mails + 1)
 
     def _failed(self, batch: _Batch, problem: Problem, now: datetime) -> None:
         logger.warning("mail to %s: %s", batch.recipient, problem.words)
         if self._down is None:
-            self._learn(problem, now)
+            self._learn(problem, batch, now)
         if problem.is_permanent:
             _mark_refused(batch, problem)
             self.sent = replace(self.sent, refused=self.sent.refused + 1)
@@ -159,22 +179,35 @@ class _Run:
             _put_off(batch, problem, now=now)
             self.sent = replace(self.sent, put_off=self.sent.put_off + 1)
 
-    def _learn(self, problem: Problem, now: datetime) -> None:
+    def _learn(self, problem: Problem, batch: _Batch, now: datetime) -> None:
         """Tell a server that is down from a mail that is unwelcome."""
         if problem.scope is Scope.RECIPIENT:
-            self._broken = 0
+            self._broken = self._closed = 0
             _note_failure(problem, now=now)
             _note_answer(now=now)
             return
-        self._broken += 1
-        if problem.scope is Scope.SERVER or self._broken >= BROKEN_IN_A_ROW:
+        if problem.scope is Scope.CHANNEL:
+            self._closed += 1
+            self._has_closed_to_news |= batch.has_news
+        else:
+            self._broken += 1
+        if (
+            problem.scope is Scope.SERVER
+            or self._broken >= BROKEN_IN_A_ROW
+            or self._closed >= CLOSED_IN_A_ROW
+        ):
             # The others' mails have not reached the server, whatever it was here.
             self._down = replace(problem, scope=Scope.SERVER, is_certain=True)
         _note_failure(problem, now=now, is_failing=self._down is not None)
 
     def close(self, now: datetime) -> None:
-        """Note a server that broke every connection there was, though only one."""
-        if self._broken and not self.sent.mails and self._down is None:
+        """Note a server that broke every connection there was, though only one.
+
+        One that says 421 to a mail that is only tried again has been judged before,
+        when it may have taken the others'.
+        """
+        is_suspect = self._broken or self._has_closed_to_news
+        if is_suspect and not self.sent.mails and self._down is None:
             _note_failing(now=now)
 
 
@@ -187,6 +220,10 @@ class _Claim(TypedDict):
 @transaction.atomic
 def claim(recipient: str, *, now: datetime) -> _Batch | None:
     """Claim what may be sent to a recipient now; None when there is nothing.
+
+    Nothing new leaves beside a batch that somebody holds, because a close must not
+    overtake its open: after a process is killed a person waits for what is left of
+    its lease, at most 30 s.
 
     1. A batch whose lease has run out: its process died, perhaps after sending. It
        is sent again as it was, under the same Message-ID.
@@ -220,14 +257,22 @@ def claim(recipient: str, *, now: datetime) -> _Batch | None:
             | Q(state=DeliveryState.RETRY),
             batch=batch,
         ).update(**leased, attempts=F("attempts") + 1)
-        return _Batch(batch, recipient, message_id, now + LEASE, is_fresh=False)
+        return _Batch(
+            batch,
+            recipient,
+            message_id,
+            now + LEASE,
+            is_fresh=False,
+            has_news=False,
+        )
     if rows.filter(state=DeliveryState.SENDING).exists():
         return None
     fresh = rows.filter(
         state__in=[DeliveryState.PENDING, DeliveryState.RETRY], batch__isnull=True
     )
+    least = fresh.aggregate(due_at=Min("due_at"), attempts=Min("attempts"))
     waiting = Waiting(
-        due_at=fresh.aggregate(at=Min("due_at"))["at"],
+        due_at=least["due_at"],
         attempted_at=rows.aggregate(at=Max("attempted_at"))["at"],
     )
     group = timedelta(seconds=settings.group_seconds)
@@ -238,7 +283,22 @@ def claim(recipient: str, *, now: datetime) -> _Batch | None:
     fresh.update(
         **leased, batch=batch, message_id=message_id, attempts=F("attempts") + 1
     )
-    return _Batch(batch, recipient, message_id, now + LEASE, is_fresh=True)
+    return _Batch(
+        batch,
+        recipient,
+        message_id,
+        now + LEASE,
+        is_fresh=True,
+        has_news=least["attempts"] == 0,
+    )
+
+
+def _renew(batch: _Batch, *, now: datetime) -> _Batch | None:
+    """Begin the lease anew just before sending; None when it has run out and is lost."""
+    until = now + LEASE
+    if not _claimed(batch).update(lease_until=until):
+        return None
+    return replace(batch, lease_until=until)
 
 
 def _mark_sent(batch: _Batch, *, now: datetime) -> None:
@@ -329,7 +389,7 @@ def give_up(*, now: datetime) -> int:
     count = 0
     with transaction.atomic():
         for error in list(late.order_by().values_list("error", flat=True).distinct()):
-            why = error or selectors.email_settings().why_not or "it was never tried"
+            why = error or "it was never tried"
             count += late.filter(error=error).update(
                 state=DeliveryState.FAILED,
                 lease_until=None,
@@ -337,6 +397,36 @@ def give_up(*, now: datetime) -> int:
             )
     logger.warning("gave up %d messages that could not be sent for %d h", count, hours)
     return count
+
+
+def give_up_strangers(*, now: datetime) -> int:
+    """Mark what waits for people who are no longer mailed as failed; return how many.
+
+    Somebody who was removed, switched off or is no administrator any more hears nothing
+    more, also not what was written before. Who only changed their address still does.
+    """
+    with transaction.atomic():
+        lock_mail()
+        audience = selectors.audience()
+        waiting = Delivery.objects.filter(
+            Q(state__in=[DeliveryState.PENDING, DeliveryState.RETRY])
+            | Q(state=DeliveryState.SENDING, lease_until__lte=now)
+        )
+        strangers = [
+            (address, name)
+            for address, name in waiting.order_by()
+            .values_list("recipient", "recipient_name")
+            .distinct()
+            if not still_mailed([Person(address, name)], audience)
+        ]
+        return sum(
+            waiting.filter(recipient=address, recipient_name=name).update(
+                state=DeliveryState.FAILED,
+                lease_until=None,
+                error="Not sent: this address is no longer mailed about alerts.",
+            )
+            for address, name in strangers
+        )
 
 
 def send_again(deliveries: list[int], *, actor: User, now: datetime) -> BulkResult:

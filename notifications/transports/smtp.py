@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
 import smtplib
 import socket
 import ssl
+import threading
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend
+from django.core.mail.message import sanitize_address
 
 from console.kit import secrets
 from notifications.engine import Problem, Scope
 from notifications.models import EmailSettings, Security
 
+#: How long one answer of the server may take.
 TIMEOUT_SECONDS = 10
+
+#: How long connecting may take as a whole, and then each mail: an answer that trickles
+#: in keeps every time-out of a read. Shorter than a lease (engine.LEASE), so that who
+#: sends still holds what is being sent.
+DEADLINE_SECONDS = 20
+
+#: "Service not available, closing transmission channel" (RFC 5321, 4.2.2).
+CLOSING = 421
 
 #: How much of a server's answer is kept.
 ANSWER_LENGTH = 300
@@ -31,6 +44,91 @@ class NotSent(Exception):
         self.problem = problem
 
 
+class _Deadline:
+    """Breaks the connections it watches when a time is over.
+
+    smtplib bounds each read and not a dialogue, so a thread of its own shuts the
+    connection down; the read in hand then ends at once.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Take the time that there is from when it is entered."""
+        self.is_over = False
+        self._lock = threading.Lock()
+        self._watched: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        """Let the time run."""
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the time."""
+        self._timer.cancel()
+        with self._lock:
+            for watched in self._watched:
+                watched.close()
+            self._watched.clear()
+
+    def watch(self, line: socket.socket) -> None:
+        """Break this connection too when the time is over."""
+        with self._lock:
+            # A twin, because TLS takes the socket over and puts another in its place.
+            self._watched.append(socket.socket(fileno=os.dup(line.fileno())))
+        if self.is_over:
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self.is_over = True
+            for watched in self._watched:
+                try:
+                    watched.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    # The server was faster.
+                    continue
+
+
+class _Plain(smtplib.SMTP):
+    """A connection that a deadline watches from its first byte."""
+
+    deadline: _Deadline
+
+    def __init__(
+        self, *args: Any, deadline: _Deadline | None = None, **kwargs: Any
+    ) -> None:
+        if deadline is not None:
+            self.deadline = deadline
+        super().__init__(*args, **kwargs)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        line: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]  # smtplib's own seam, which SMTP_SSL uses too
+        self.deadline.watch(line)
+        return line
+
+
+class _Tls(smtplib.SMTP_SSL, _Plain):
+    """The same, inside TLS: SMTP_SSL wraps the socket that _Plain makes."""
+
+    def __init__(self, *args: Any, deadline: _Deadline, **kwargs: Any) -> None:
+        # SMTP_SSL does not know it and so does not hand it on to _Plain.
+        self.deadline = deadline
+        super().__init__(*args, **kwargs)
+
+
+class _Backend(EmailBackend):
+    """Django's, whose connections a deadline watches while they are made."""
+
+    deadline: _Deadline
+
+    @property
+    def connection_class(self) -> Any:
+        """Return what makes a connection."""
+        return partial(_Tls if self.use_ssl else _Plain, deadline=self.deadline)
+
+
 class Postman:
     """Sends mails over one connection to the mail server, opened when first needed.
 
@@ -41,7 +139,7 @@ class Postman:
     def __init__(self, settings: EmailSettings) -> None:
         """Take the settings; nothing is connected yet."""
         self._settings = settings
-        self._backend: EmailBackend | None = None
+        self._backend: _Backend | None = None
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -56,16 +154,19 @@ class Postman:
         """Say goodbye to the server."""
         if self._backend is not None:
             backend, self._backend = self._backend, None
-            try:
-                backend.close()
-            except OSError:
-                _drop(backend)
+            with _Deadline(DEADLINE_SECONDS) as deadline:
+                try:
+                    _watch(backend, deadline)
+                    backend.close()
+                except OSError:
+                    _drop(backend)
 
     def open(self) -> None:
         """Connect, protect the connection and sign in; raises NotSent."""
         if self._backend is not None:
             return
         settings = self._settings
+        _check_sender(settings)
         try:
             password = secrets.decrypt(settings.sealed_password)
         except secrets.Unreadable:
@@ -77,7 +178,7 @@ class Postman:
                     Scope.SERVER,
                 )
             ) from None
-        backend = EmailBackend(
+        backend = _Backend(
             host=settings.host,
             port=settings.port,
             username=settings.username,
@@ -87,11 +188,14 @@ class Postman:
             timeout=TIMEOUT_SECONDS,
             fail_silently=False,
         )
-        try:
-            backend.open()
-        except (OSError, UnicodeError) as error:
-            _drop(backend)
-            raise NotSent(explain(error, settings, is_connecting=True)) from error
+        with _Deadline(DEADLINE_SECONDS) as backend.deadline:
+            try:
+                backend.open()
+            except (OSError, UnicodeError) as error:
+                _drop(backend)
+                if backend.deadline.is_over:
+                    raise NotSent(_too_slow(settings, is_connecting=True)) from error
+                raise NotSent(explain(error, settings, is_connecting=True)) from error
         self._backend = backend
 
     def send(self, message: EmailMessage) -> None:
@@ -99,22 +203,67 @@ class Postman:
         self.open()
         backend = self._backend
         assert backend is not None  # noqa: S101 - open() made it or raised
-        try:
-            backend.send_messages([message])
-        except smtplib.SMTPRecipientsRefused as error:
-            # The connection is still good: smtplib has reset the transaction.
-            raise NotSent(explain(error, self._settings)) from error
-        except (OSError, UnicodeError) as error:
-            self._backend = None
-            _drop(backend)
-            raise NotSent(explain(error, self._settings)) from error
+        with _Deadline(DEADLINE_SECONDS) as deadline:
+            try:
+                _watch(backend, deadline)
+                backend.send_messages([message])
+            except (OSError, ValueError) as error:
+                if not _is_still_good(error):
+                    self._backend = None
+                    _drop(backend)
+                if deadline.is_over:
+                    raise NotSent(_too_slow(self._settings)) from error
+                raise NotSent(explain(error, self._settings)) from error
 
 
-def _drop(backend: EmailBackend) -> None:
+def _is_still_good(error: Exception) -> bool:
+    """Return whether the connection goes on after a failure.
+
+    After most answers to RCPT smtplib resets the transaction. After 421 it closes its
+    socket, because the server does.
+    """
+    return isinstance(error, smtplib.SMTPRecipientsRefused) and all(
+        code != CLOSING for code, _ in error.recipients.values()
+    )
+
+
+def _watch(backend: _Backend, deadline: _Deadline) -> None:
+    line = backend.connection.sock if backend.connection is not None else None
+    if line is not None:
+        deadline.watch(line)
+
+
+def _drop(backend: _Backend) -> None:
     """Close the socket without a word: the server may not listen any more."""
     if backend.connection is not None:
         backend.connection.close()
         backend.connection = None
+
+
+def _check_sender(settings: EmailSettings) -> None:
+    """Raise NotSent when no mail can be from the sender; the form lets in no such."""
+    try:
+        sanitize_address(settings.sender, "utf-8")
+    except ValueError:
+        raise NotSent(
+            Problem(
+                f"The sender is no address: {_plain(settings.sender)}",
+                "Type it again under Settings > Email, such as Store Points "
+                "<console@example.org>.",
+                Scope.SERVER,
+            )
+        ) from None
+
+
+def _too_slow(settings: EmailSettings, *, is_connecting: bool = False) -> Problem:
+    what = "get ready for mail" if is_connecting else "take a mail"
+    return Problem(
+        f"{settings} did not {what} within {DEADLINE_SECONDS} s.",
+        "Nothing: it is tried again by itself. If it goes on, ask whoever runs the "
+        "mail server why its answers are so slow.",
+        Scope.SERVER if is_connecting else Scope.CONNECTION,
+        is_certain=is_connecting,
+    )
 
 
 def explain(
@@ -130,8 +279,8 @@ def explain(
     where = str(settings)
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         code, answer = next(iter(error.recipients.values()))
-        if code == 421:
-            return _closing(where, code, answer)
+        if code == CLOSING:
+            return _closing(where, code, answer, Scope.CHANNEL)
         return Problem(
             f"The mail server refused the recipient: {_answer(code, answer)}",
             "Correct the address or remove it."
@@ -148,7 +297,7 @@ def explain(
             Scope.SERVER,
         )
     if isinstance(error, smtplib.SMTPSenderRefused):
-        if error.smtp_code == 421:
+        if error.smtp_code == CLOSING:
             return _closing(where, error.smtp_code, error.smtp_error)
         return Problem(
             f"{where} refused the sender {error.sender}: {_words_of(error)}",
@@ -157,8 +306,8 @@ def explain(
             Scope.SERVER,
         )
     if isinstance(error, smtplib.SMTPDataError):
-        if error.smtp_code == 421:
-            return _closing(where, error.smtp_code, error.smtp_error)
+        if error.smtp_code == CLOSING:
+            return _closing(where, error.smtp_code, error.smtp_error, Scope.CHANNEL)
         return Problem(
             f"{where} refused the mail: {_words_of(error)}",
             "Ask whoever runs the mail server what its answer means."
@@ -183,7 +332,8 @@ def explain(
             "Settings > Email.",
             Scope.SERVER,
         )
-    if isinstance(error, UnicodeError):
+    # Errors of certificates are both.
+    if isinstance(error, ValueError) and not isinstance(error, OSError):
         return Problem(
             f"The address cannot be written in a mail: {_plain(str(error))}.",
             "Correct the address.",
@@ -253,12 +403,14 @@ def _explain_connection(
     )
 
 
-def _closing(where: str, code: int, answer: bytes | str) -> Problem:
-    """Return what 421 means: "closing the channel", whatever it was an answer to."""
+def _closing(
+    where: str, code: int, answer: bytes | str, scope: Scope = Scope.CONNECTION
+) -> Problem:
+    """Return what 421 means: the server closes the connection, perhaps for one mail."""
     return Problem(
         f"{where} does not take mail now: {_answer(code, answer)}",
         "Nothing: it is tried again by itself.",
-        Scope.CONNECTION,
+        scope,
     )
 
 

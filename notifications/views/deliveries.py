@@ -10,7 +10,7 @@ from alerts.models import Alert
 from console.kit import actions, htmx, paging, querystring
 from console.kit.access import needs
 from console.kit.filters import Choice
-from console.kit.problems import WrongInput
+from console.kit.problems import Forbidden, WrongInput
 from console.kit.sorting import Column, Sorting
 from notifications import selectors
 from notifications.actions import MENU
@@ -21,16 +21,27 @@ STATE = Choice(
     "state", (("all", "All"), *((state.value, state.label) for state in DeliveryState))
 )
 
-SORTING = Sorting(
-    columns=(
-        Column("state", "State", ("state",)),
-        Column("recipient", "Recipient", ("recipient", "-pk")),
-        Column("message", "Message and answer"),
-        Column("when", "Created", ("created_at",), is_first_descending=True),
-        Column("sent", "Sent", ("sent_at",), is_first_descending=True),
-    ),
-    default="-when",
-)
+
+def _sorting(*recipient: str) -> Sorting:
+    return Sorting(
+        columns=(
+            Column("state", "State", ("state",)),
+            Column("recipient", "Recipient", recipient),
+            Column("message", "Message and answer"),
+            Column("when", "Created", ("created_at",), is_first_descending=True),
+            Column("sent", "Sent", ("sent_at",), is_first_descending=True),
+        ),
+        default="-when",
+    )
+
+
+SORTING = _sorting("recipient", "-pk")
+
+#: For those who see no addresses: their order would tell of them.
+MASKED_SORTING = _sorting()
+
+#: Who may see addresses, and what the mail server said of them.
+SEES_RECIPIENTS = "notifications.view_recipient"
 
 
 def matching(query: QueryDict) -> QuerySet[Delivery]:
@@ -69,8 +80,12 @@ def alert_of(query: QueryDict) -> int | None:
 @require_safe
 @needs("notifications.view_delivery")
 def log(request: HttpRequest) -> HttpResponse:
-    """List the messages, the newest first."""
-    order = SORTING.read(request)
+    """List the messages, the newest first; addresses are for administrators."""
+    may_see_recipients = request.user.has_perm(SEES_RECIPIENTS)
+    if request.GET.get("recipient", "").strip() and not may_see_recipients:
+        # To look for an address is to ask whether it is there.
+        raise Forbidden(SEES_RECIPIENTS)
+    order = (SORTING if may_see_recipients else MASKED_SORTING).read(request)
     page = paging.page(request, matching(request.GET).order_by(*order.fields))
     counts = selectors.count_by_state()
     alert = alert_of(request.GET)
@@ -80,6 +95,7 @@ def log(request: HttpRequest) -> HttpResponse:
         "notifications/_deliveries.html",
         {
             "page": page,
+            "may_see_recipients": may_see_recipients,
             "order": order,
             "pills": STATE.pills(
                 request,

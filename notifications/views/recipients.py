@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from console.accounts.models import User
+from console.accounts.people import person_of
 from console.kit import clock
 from console.kit.access import needs
 from notifications import services
@@ -20,12 +20,11 @@ from notifications.views import kinds
 @needs("notifications.add_recipient")
 def add(request: HttpRequest) -> HttpResponse:
     """Add an address."""
-    assert isinstance(request.user, User)  # noqa: S101 - @needs made sure
     form = RecipientForm(request.POST)
     if form.is_valid():
         try:
             recipient = services.add_recipient(
-                form.cleaned_data["address"], actor=request.user, now=clock.now()
+                form.cleaned_data["address"], actor=person_of(request), now=clock.now()
             )
         except ValidationError as error:
             form.add_error("address", error.messages)
@@ -39,8 +38,7 @@ def add(request: HttpRequest) -> HttpResponse:
 @needs("notifications.delete_recipient")
 def remove(request: HttpRequest, key: int) -> HttpResponse:
     """Remove an address."""
-    assert isinstance(request.user, User)  # noqa: S101 - @needs made sure
-    address = services.remove_recipient(key, actor=request.user, now=clock.now())
+    address = services.remove_recipient(key, actor=person_of(request), now=clock.now())
     if address is None:
         messages.info(request, "This recipient is no longer there.")
     else:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -71,8 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigurationError as error:
         print(f"agent: {error}", file=sys.stderr)
         return 2
+    is_part_of_up = os.environ.get("CONSOLE_PROCESS") == "agent"
     logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s agent: %(message)s"
+        level=logging.WARNING,
+        format="%(asctime)s agent %(levelname)s: %(message)s",
+        # In `up` like every other line on that terminal.
+        datefmt="%H:%M:%S" if is_part_of_up else None,
     )
     if is_readable:
         logger.warning(
@@ -140,8 +145,10 @@ class Agent:
         signal.signal(signal.SIGINT, self._told_to_stop)
         self._prober.start()
         self._reporter.start()
+        name = self._configuration.name
         print(
-            f"agent {VERSION} of {self._configuration.name} started (pid {os.getpid()})",
+            f"{time.strftime('%H:%M:%S')} agent {VERSION} of {name} started"
+            f" (pid {os.getpid()})",
             file=sys.stderr,
             flush=True,
         )

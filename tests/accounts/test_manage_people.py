@@ -160,6 +160,30 @@ def test_it_sets_a_password_and_ends_the_sessions(browser: Client) -> None:
     assert "another good one" not in str(entry.data) + entry.note
 
 
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_it_asks_administrators_for_their_present_password_too(
+    browser: Client, method: str
+) -> None:
+    administrator = people.administrator()
+    form = {"password": "another good one", "password_again": "another good one"}
+
+    answer = getattr(browser, method)(
+        f"/settings/users/{administrator.pk}/password/", form
+    )
+
+    assert (answer.status_code, answer["Location"]) == (302, "/account/password/")
+    administrator.refresh_from_db()
+    assert administrator.check_password(people.PASSWORD)
+
+
+@pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("operator", 403)])
+def test_it_shows_the_audit_log_to_administrators_only(who: str, status: int) -> None:
+    client = people.client_of(who)
+
+    assert client.get("/settings/audit-log/").status_code == status
+    assert "/settings/audit-log/" not in client.get("/").content.decode()
+
+
 def test_people_change_their_own_password_and_stay_signed_in() -> None:
     mine, elsewhere = people.client_of("viewer"), people.client_of("viewer")
     form = {"password": "another good one", "password_again": "another good one"}
@@ -222,7 +246,7 @@ def test_the_model_knows_its_time_zones() -> None:
 
 
 def test_times_are_shown_in_the_persons_zone(frozen: clock.FrozenClock) -> None:
-    client = people.client_of("viewer")
+    client = people.client_of("administrator")
     User.objects.update(time_zone="Asia/Kathmandu")
     audit.record(actor=None, verb="server.enrol", subject=None, now=frozen())
 

@@ -104,6 +104,37 @@ def test_it_stops_listening_to_whoever_tries_too_often(client: Client) -> None:
     assert "Too many failed login attempts" in answer.content.decode()
 
 
+def test_nobody_locks_somebody_else_out(client: Client) -> None:
+    people.make_person("ana")
+    for number in range(12):
+        client.post(
+            "/sign-in/",
+            {"login": "ana", "password": "wrong"},
+            REMOTE_ADDR=f"192.0.2.{number // 4 + 1}",
+        )
+
+    from_there = client.post(
+        "/sign-in/",
+        {"login": "ana", "password": "wrong"},
+        REMOTE_ADDR="192.0.2.1",
+    )
+    from_elsewhere = _sign_in(client, "ana")
+
+    assert "Too many failed" not in from_there.content.decode()
+    assert (from_elsewhere.status_code, from_elsewhere["Location"]) == (302, "/")
+
+
+def test_one_address_does_not_try_many_names(client: Client) -> None:
+    people.make_person("ana")
+    for number in range(10):
+        _sign_in(client, f"guess-{number}", "wrong")
+
+    answer = _sign_in(client, "ana")
+
+    assert answer.status_code == 200
+    assert "Too many failed login attempts" in answer.content.decode()
+
+
 def test_it_sends_a_script_to_the_sign_in_page_as_a_whole(client: Client) -> None:
     answer = client.get(
         "/alerts/",

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
-from console import doctor
+from console import doctor, env, liveness, startup
 from console.doctor import Finding, Verdict
 from console.kit import clock, heartbeat
 from tests.conftest import Valkey
+from tests.processes import clean_environment
 
 pytestmark = pytest.mark.django_db
 
 
 def examine() -> dict[str, Finding]:
     return {finding.check: finding for finding in doctor.examine(clock.now())}
+
+
+def database_files() -> list[Path]:
+    file = Path(str(connection.settings_dict["NAME"]))
+    return [path for path in file.parent.glob(f"{file.name}*") if path.is_file()]
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +48,8 @@ def test_it_finds_a_healthy_console(
     (directory / "agent.toml").chmod(0o600)
     for name in ("tick", "report"):
         heartbeat.beat(name, clock.now())
+    for file in database_files():
+        file.chmod(0o600)
 
     found = examine()
 
@@ -87,6 +100,75 @@ def test_it_finds_a_data_directory_that_others_can_change(directory: Path) -> No
     assert examine()["data directory"].verdict == Verdict.PROBLEM
 
 
+def test_it_warns_of_a_data_directory_that_others_can_enter(directory: Path) -> None:
+    directory.chmod(0o755)
+
+    finding = examine()["data directory"]
+
+    assert finding.verdict == Verdict.WARNING
+    assert finding.cure.startswith(f"chmod 700 {directory}")
+
+
+def test_it_finds_a_database_that_others_can_read() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("a server keeps its own files")
+    file = Path(str(connection.settings_dict["NAME"]))
+    file.chmod(0o644)
+
+    finding = examine()["database file"]
+
+    file.chmod(0o600)
+    assert finding.verdict == Verdict.PROBLEM
+    assert finding.cure == f"chmod 600 {file}"
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["up", "--help"], ["help"]])
+def test_looking_makes_nothing(tmp_path: Path, arguments: list[str]) -> None:
+    data = tmp_path / "none"
+
+    result = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=env.REPOSITORY,
+        env=clean_environment(data),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert not data.exists()
+    assert "Traceback" not in result.stderr
+    if arguments == ["doctor"]:
+        assert result.stdout.count("manage.py up makes it.") >= 2
+        assert result.returncode == 0
+
+
+def test_it_shows_where_the_running_console_listens(directory: Path) -> None:
+    assert examine()["web"].found.startswith("would listen on 127.0.0.1:8000, ")
+    lock = startup.lock_data_dir(directory)
+    noted = directory / liveness.DIRECTORY / liveness.ADDRESS_FILE
+    noted.parent.mkdir()
+    noted.write_text("127.0.0.1:8123\nhttp://127.0.0.1:8123\n")
+
+    with contextlib.closing(os.fdopen(lock)):
+        found = examine()["web"].found
+
+    assert found.startswith(
+        "listens on 127.0.0.1:8123, links say http://127.0.0.1:8123"
+    )
+    assert f"process {os.getpid()}" in found
+
+
+@pytest.mark.parametrize(("proxies", "verdict"), [(0, "warning"), (1, "ok")])
+def test_it_warns_of_a_proxy_that_is_not_trusted(
+    settings: Any, proxies: int, verdict: str
+) -> None:
+    settings.PUBLIC_URL = "https://console.example.com"
+    settings.TRUSTED_PROXIES = proxies
+
+    assert examine()["web"].verdict == verdict
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [("server = ", "is not TOML"), ('server = "x"\n', "lacks key")],
@@ -126,7 +208,8 @@ def test_it_judges_how_web_can_be_reached(
     settings: Any, host: str, verdict: Verdict, *, is_https: bool, is_debug: bool
 ) -> None:
     settings.LISTEN = settings.LISTEN._replace(host=host)
-    settings.IS_HTTPS = is_https
+    settings.PUBLIC_URL = f"{'https' if is_https else 'http'}://console.example.com"
+    settings.TRUSTED_PROXIES = 1
     settings.DEBUG = is_debug
 
     assert examine()["web"].verdict == verdict

@@ -39,6 +39,8 @@ def refusal() -> str:
         ("CONSOLE_LISTEN", "127.0.0.1:0", "the port 1 to 65535"),
         ("CONSOLE_LISTEN", "127.0.0.1:65536", "the port 1 to 65535"),
         ("CONSOLE_LISTEN", "::1:8000", "[::1]:8000"),
+        ("CONSOLE_TRUSTED_PROXIES", "-1", "expected how many proxies"),
+        ("CONSOLE_TRUSTED_PROXIES", "10", "0 to 9"),
         ("CONSOLE_TIME_ZONE", "Mars/Olympus", "expected a time zone of the IANA"),
         ("CONSOLE_TIME_ZONE", "../etc/passwd", "expected a time zone of the IANA"),
         ("CONSOLE_LOG_LEVEL", "loud", "expected one of DEBUG, INFO, WARNING"),
@@ -259,6 +261,67 @@ def test_it_refuses_a_damaged_secret_key(tmp_path: Path) -> None:
     (tmp_path / "data" / "secret-key").write_text("")
 
     assert "does not hold a secret key" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["up", "--listen", "127.0.0.1:8123"], "127.0.0.1:8123"),
+        (["up", "--listen=[::1]:8123"], "[::1]:8123"),
+        (["up", "--verbosity", "2", "--listen", "8123"], "127.0.0.1:8123"),
+        (["up"], "127.0.0.1:8001"),
+        (["up", "--listen"], "127.0.0.1:8001"),
+        (["up", "--listen", "nowhere"], "127.0.0.1:8001"),
+        (["demo", "--listen", "127.0.0.1:8123"], "127.0.0.1:8001"),
+    ],
+)
+def test_the_option_goes_before_the_variable(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.setenv("CONSOLE_LISTEN", "8001")
+
+    env.take_listen(["manage.py", *arguments])
+
+    environment = env.read()
+    assert str(environment.listen) == expected
+    assert environment.public_url == f"http://{expected}"
+
+
+def test_the_option_goes_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Through monkeypatch first, so that it is removed after the test.
+    monkeypatch.setenv("CONSOLE_LISTEN", "")
+    monkeypatch.setenv("CONSOLE_LISTEN_FILE", str(tmp_path / "listen"))
+
+    env.take_listen(["manage.py", "up", "--listen", "console.example.com:8123"])
+
+    assert "console.example.com" in env.read().allowed_hosts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["manage.py", "doctor", "--json"], True),
+        (["manage.py", "up", "--help"], True),
+        (["manage.py"], True),
+        (["manage.py", "demo"], True),
+        (["manage.py", "up"], False),
+        (["pytest"], False),
+        (["gunicorn", "console.wsgi"], False),
+        ([], False),
+    ],
+)
+def test_it_knows_who_only_looks(arguments: list[str], *, expected: bool) -> None:
+    assert env.only_looks(arguments) is expected
+
+
+def test_looking_makes_no_key(tmp_path: Path) -> None:
+    environment = env.read(is_looking=True)
+
+    assert len(environment.secret_key) >= env.MINIMUM_SECRET_KEY_CHARACTERS
+    assert not (tmp_path / "data").exists()
+    assert env.read().secret_key == env.read(is_looking=True).secret_key
 
 
 def test_manage_prints_a_mistake_without_a_traceback(tmp_path: Path) -> None:

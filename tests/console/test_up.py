@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -27,15 +28,17 @@ PROGRAMS = ("valkey", "web", "worker", "beat", "agent", "watch")
 class Console:
     """A console started as a user starts it, in a directory and on a port of its own."""
 
-    def __init__(self, data_dir: Path, port: int) -> None:
+    def __init__(
+        self, data_dir: Path, port: int, host: str = "127.0.0.1", **variables: str
+    ) -> None:
         self.data_dir = data_dir
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{host}:{port}"
         self.output = data_dir.with_name(f"output-{port}")
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up", "--listen", f"127.0.0.1:{port}"],
+                [sys.executable, "manage.py", "up", "--listen", f"{host}:{port}"],
                 cwd=env.REPOSITORY,
-                env=clean_environment(data_dir),
+                env={**clean_environment(data_dir), **variables},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -162,8 +165,73 @@ def test_a_taken_port_is_refused(console: Console, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_doctor_shows_where_it_listens(console: Console) -> None:
+    result = subprocess.run(
+        [sys.executable, "manage.py", "doctor", "--json"],
+        cwd=env.REPOSITORY,
+        env=clean_environment(console.data_dir),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    address = console.url.removeprefix("http://")
+    assert f"listens on {address}, links say {console.url}, process" in result.stdout
+
+
+def test_its_files_are_its_own(console: Console) -> None:
+    for path in console.data_dir.rglob("*"):
+        if path.is_file() and ".storepoint" not in path.parts:
+            assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
 def test_it_says_no_traceback(console: Console) -> None:
     assert "Traceback" not in console.said()
+
+
+@pytest.mark.parametrize(
+    ("host", "variables"),
+    [
+        ("127.0.0.1", {"CONSOLE_ALLOWED_HOSTS": "console.example.com"}),
+        # An address that only the option names.
+        ("127.0.0.2", {}),
+    ],
+)
+def test_it_becomes_ready_by_any_name(
+    tmp_path: Path, host: str, variables: dict[str, str]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    variables |= {"HOME": str(home), "XDG_RUNTIME_DIR": ""}
+    console = Console(tmp_path / "data", free_port(), host, **variables)
+    try:
+        wait_for(lambda: "/setup/?token=" in console.said(), console)
+        assert f"The console is at {console.url}/" in console.said()
+        # A host that is not listed is still refused everywhere else.
+        is_listed = "CONSOLE_ALLOWED_HOSTS" not in variables
+        assert console.status("/sign-in/") == (200 if is_listed else 400)
+        assert list(home.iterdir()) == []  # no control socket of gunicorn
+    finally:
+        console.process.send_signal(signal.SIGHUP)
+        assert console.process.wait(20) == 0
+
+
+def test_each_line_begins_with_the_time_also_without_a_broker(tmp_path: Path) -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    console = Console(tmp_path / "data", free_port(), CONSOLE_BROKER_URL=url)
+    try:
+        wait_for(lambda: "worker ERROR" in console.said(), console)
+        wait_for(lambda: "beat ERROR" in console.said(), console)
+        wait_for(lambda: "agent WARNING" in console.said(), console)
+    finally:
+        console.process.send_signal(signal.SIGTERM)
+        console.process.wait(20)
+
+    lines = [line for line in console.said().splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("  ")]  # the welcome
+    assert [line for line in told if not re.match(r"\d\d:\d\d:\d\d ", line)] == []
+    assert "Warm shutdown" not in console.said()
 
 
 # The last one: it ends what the others use.

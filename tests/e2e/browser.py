@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import (
@@ -12,6 +12,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Response,
+    ViewportSize,
     sync_playwright,
 )
 
@@ -26,15 +27,18 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 
-WIDE = {"width": 1400, "height": 900}
-NARROW = {"width": 360, "height": 740}
+WIDE: ViewportSize = {"width": 1400, "height": 900}
+NARROW: ViewportSize = {"width": 360, "height": 740}
+
+THEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 
 #: Tells of violations of the content security policy before any script of the page.
 _LISTEN = """
 document.addEventListener("securitypolicyviolation", (event) => {
   console.error(
     `CSP violation: ${event.violatedDirective} ${event.blockedURI} ` +
-    `${event.sourceFile}:${event.lineNumber}`,
+    `${event.sourceFile}:${event.lineNumber} ` +
+    `${event.target?.outerHTML?.slice(0, 300) ?? ""}`,
   );
 });
 """
@@ -97,14 +101,14 @@ def take_pictures(page: Page, name: str) -> None:
     """Take a page wide and narrow, light and dark, into tests/artifacts/."""
     ARTIFACTS.mkdir(exist_ok=True)
     for width, size in (("wide", WIDE), ("narrow", NARROW)):
-        page.set_viewport_size(size)  # type: ignore[arg-type]
-        for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        page.set_viewport_size(size)
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme)
             # The colours of some elements follow a frame or two later.
             page.wait_for_timeout(250)
             page.screenshot(path=ARTIFACTS / f"{name}-{width}-{theme}.png")
     page.emulate_media(color_scheme="light")
-    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    page.set_viewport_size(WIDE)
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psutil
 import pytest
@@ -90,7 +90,9 @@ def what_lacks_for_volumes() -> str:
             return f"needs {program}"
     if not Path("/dev/loop-control").exists():
         return "needs loop devices (/dev/loop-control)"
-    done = subprocess.run(["losetup", "-f"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["losetup", "-f"], check=False, capture_output=True, text=True
+    )
     if done.returncode:
         return f"needs a free loop device: {done.stderr.strip()}"
     return ""
@@ -126,7 +128,7 @@ def wait_until(
 
 
 def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
 
@@ -166,7 +168,9 @@ class Volume:
     def clean_up(self) -> None:
         """Take it away, whatever still uses it."""
         while self.is_mounted:
-            subprocess.run(["umount", "-l", self.path], capture_output=True)
+            subprocess.run(
+                ["umount", "-l", self.path], check=False, capture_output=True
+            )
         with contextlib.suppress(FileNotFoundError):
             self.image.unlink()
 
@@ -243,17 +247,19 @@ class MailServer:
         assert isinstance(message, EmailMessage)
         with self._lock:
             self.mails.append(Mail(time.monotonic(), tuple(envelope.rcpt_tos), message))
-        while self.is_held.is_set():
+        # Set from another thread, so it is looked at and not awaited.
+        while self.is_held.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         return "250 taken"
 
-    def __enter__(self) -> MailServer:
+    def __enter__(self) -> Self:
         """Start it."""
         self._controller.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         """Stop it."""
+        self.is_held.clear()
         self._controller.stop()
 
     def about(self, text: str, *, recipient: str = "") -> list[Mail]:
@@ -481,6 +487,7 @@ class Console:
             [sys.executable, str(ROOT / "manage.py"), "shell", "-v", "0", "-c", code],
             env=clean_environment(self.data_dir),
             cwd=self.root,
+            check=False,
             capture_output=True,
             text=True,
             timeout=60,

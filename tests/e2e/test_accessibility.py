@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browser import NARROW, WIDE, Browser, Window, sign_in
+from tests.e2e.browser import NARROW, THEMES, WIDE, Browser, Window, sign_in
 from tests.e2e.console import ADMINISTRATOR, PASSWORD, Console, wait_until
 
 pytestmark = pytest.mark.e2e
+
+Theme = Literal["light", "dark"]
 
 SOMETHING_WRONG = """
 from datetime import timedelta
@@ -132,18 +134,18 @@ def violations(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", THEMES)
 def test_it_is_readable_for_everybody(
-    console: Console, keys: dict[str, Any], window: Window, theme: str
+    console: Console, keys: dict[str, Any], window: Window, theme: Theme
 ) -> None:
     page = window.page
-    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    page.emulate_media(color_scheme=theme)
     wrong: dict[str, list[str]] = {}
 
     for name, path in PAGES.items():
         page.goto(path.format(**keys))
         for width, size in (("wide", WIDE), ("narrow", NARROW)):
-            page.set_viewport_size(size)  # type: ignore[arg-type]
+            page.set_viewport_size(size)
             if found := violations(page):
                 wrong[f"{name}, {width}"] = found
 
@@ -152,9 +154,9 @@ def test_it_is_readable_for_everybody(
     )
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", THEMES)
 def test_it_lets_strangers_read_their_pages(
-    console: Console, keys: dict[str, Any], browser: Browser, theme: str
+    console: Console, keys: dict[str, Any], browser: Browser, theme: Theme
 ) -> None:
     with browser.window(console.url, color_scheme=theme) as window:
         page = window.page

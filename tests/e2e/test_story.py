@@ -605,6 +605,7 @@ def write_screenshot(page: Page) -> None:
     if os.environ.get(WRITE_SCREENSHOT) != "1":
         return
     target = ROOT / "docs" / "screenshot.png"
+    page.wait_for_selector(".side-nav .nav-badge")  # they follow within 10 s
     page.set_viewport_size({"width": 1200, "height": 560})
     page.screenshot(path=target)
     page.set_viewport_size({"width": 1400, "height": 900})

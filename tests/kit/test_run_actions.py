@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from urllib.parse import urlencode
 
 import pytest
 from django import forms
+from django.conf import settings
 from django.contrib.messages import get_messages
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -231,6 +233,42 @@ def test_it_finds_thousands_of_rows(sleepers: list[User]) -> None:
     chosen = actions.choose(MENU, data, None)
 
     assert {row.pk for row in chosen.rows} >= {row.pk for row in sleepers}
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["99999999999", "9223372036854775808", "9" * 4000, "-99999999999999999999"],
+)
+def test_it_says_of_an_id_that_no_row_can_have_that_it_is_gone(
+    sleepers: list[User], number: str
+) -> None:
+    answer, told = post(
+        people.operator(), action="user.sleep", ids=f"{sleepers[0].pk},{number}"
+    )
+
+    assert answer.status_code == 302
+    assert told[0].startswith("Put to sleep 1 person. Skipped 1: person ")
+    assert told[0].endswith("is no longer there.")
+    assert len(told[0]) < 200
+
+
+def test_it_takes_no_more_rows_than_a_confirmation_can_carry(
+    sleepers: list[User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "MOST", 2)
+    ids = ",".join(str(row.pk) for row in sleepers)
+
+    for chosen in ({"ids": ids}, {"all_matching": "1", "query": "q=p"}):
+        with pytest.raises(WrongInput, match="Expected at most 2 people at once"):
+            post(people.operator(), action="user.sleep", **chosen)
+    assert User.objects.filter(is_active=False).count() == 0
+
+
+def test_it_asks_to_confirm_as_many_rows_as_it_takes() -> None:
+    longest = "9" * 19
+    form = urlencode({"ids": ",".join([longest] * actions.MOST)})
+
+    assert len(form) < (settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0)
 
 
 def test_it_draws_what_the_person_may(rf: RequestFactory, sleepers: list[User]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from notifications.engine import (
     FIRST_RETRY,
     LAST_RETRY,
+    LEASE,
     News,
     Person,
     Waiting,
@@ -18,20 +19,37 @@ from notifications.engine import (
     back_off,
     decide_route,
     may_send,
+    without_names,
 )
+from notifications.transports import smtp
 
 NOW = datetime(2026, 7, 15, 12, 0, tzinfo=UTC)
 ANA = Person("ana@example.org", "ana")
 BEN = Person("ben@example.org", "ben")
+GONE = Person("gone@example.org", "gone")
 OPS = Person("ops@example.org", "ops@example.org")
 
 
 @pytest.mark.parametrize(
     ("news", "told", "is_mailed", "why_no_mail", "people", "sentence"),
     [
-        (News.RAISED, (), True, "", (ANA, OPS), "to ana, ops@example.org"),
-        (News.REOPENED, (ANA,), True, "", (ANA, OPS), "to ana, ops@example.org"),
-        (News.WORSENED, (ANA,), True, "", (ANA, OPS), "to ana, ops@example.org"),
+        (News.RAISED, (), True, "", (ANA, BEN, OPS), "to ana, ben, ops@example.org"),
+        (
+            News.REOPENED,
+            (ANA,),
+            True,
+            "",
+            (ANA, BEN, OPS),
+            "to ana, ben, ops@example.org",
+        ),
+        (
+            News.WORSENED,
+            (ANA,),
+            True,
+            "",
+            (ANA, BEN, OPS),
+            "to ana, ben, ops@example.org",
+        ),
         (
             News.RAISED,
             (),
@@ -60,6 +78,31 @@ OPS = Person("ops@example.org", "ops@example.org")
         ),
         (
             News.CLEARED,
+            (ANA, GONE),
+            True,
+            "sending mail is switched off (Settings > Email)",
+            (ANA,),
+            "to ana, as soon as mail is sent again: sending mail is switched off "
+            "(Settings > Email)",
+        ),
+        (
+            News.CLEARED,
+            (GONE,),
+            True,
+            "",
+            (),
+            "not mailed: who was mailed that it was raised is mailed no longer",
+        ),
+        (
+            News.CLEARED,
+            (Person("ANA@example.org", "ana"), Person("old@example.org", "ben")),
+            True,
+            "",
+            (ANA, BEN),
+            "to ana, ben",
+        ),
+        (
+            News.CLEARED,
             (),
             True,
             "",
@@ -78,7 +121,7 @@ def test_it_decides_who_hears(
 ) -> None:
     route = decide_route(
         news,
-        audience=[ANA, OPS],
+        audience=[ANA, BEN, OPS],
         told=told,
         is_mailed=is_mailed,
         why_no_mail=why_no_mail,
@@ -146,3 +189,22 @@ def test_it_keeps_the_distance_between_mails(
     )
 
     assert may_send(waiting, group=timedelta(seconds=30), now=NOW) is may
+
+
+@pytest.mark.parametrize(
+    ("sentence", "count", "shown"),
+    [
+        ("to ana, ops@example.org", 2, "to 2 recipients"),
+        ("to ops@example.org", 1, "to 1 recipient"),
+        ("not mailed: Send Email is off", 0, "not mailed: Send Email is off"),
+        ("", 0, ""),
+    ],
+)
+def test_it_names_nobody_to_those_who_may_not_know(
+    sentence: str, count: int, shown: str
+) -> None:
+    assert without_names(sentence, count) == shown
+
+
+def test_it_holds_a_lease_for_longer_than_a_mail_takes() -> None:
+    assert timedelta(seconds=smtp.DEADLINE_SECONDS + 5) <= LEASE

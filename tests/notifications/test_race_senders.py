@@ -91,7 +91,7 @@ def test_it_tells_everybody_under_the_same_id_when_senders_are_killed(
     # Each is killed when the server has taken the mail for one more recipient.
     codes = [console.run("die") for _ in RECIPIENTS]
     assert codes == [-signal.SIGKILL] * len(RECIPIENTS)
-    assert console.run("later", "121") == 0
+    assert console.run("later", "31") == 0
     assert console.run("later", "300") == 0
 
     assert Counter(server.recipients) == dict.fromkeys(RECIPIENTS, 2)

@@ -110,11 +110,10 @@ def test_it_says_that_the_kind_is_off() -> None:
 
 def test_it_always_tells_the_close_to_who_was_told_the_open() -> None:
     make_user("ana")
-    ops = make_recipient("ops@example.org")
+    make_recipient("ops@example.org")
     alert = make_alert()
     route()
     switch("store-point-offline", is_mailed=False)
-    ops.delete()
     make_user("late")
     event = clear(alert)
 
@@ -124,6 +123,42 @@ def test_it_always_tells_the_close_to_who_was_told_the_open() -> None:
     assert event.routing == ""
     event.refresh_from_db()
     assert event.routing.startswith("to ana, ops@example.org, who were mailed")
+
+
+def test_it_tells_nothing_more_to_who_is_no_longer_mailed() -> None:
+    ana, ben = make_user("ana"), make_user("ben")
+    make_user("carl")
+    dora = make_user("dora")
+    ops = make_recipient("ops@example.org")
+    alert = make_alert()
+    route()
+    ops.delete()
+    User.objects.filter(pk=ana.pk).update(is_active=False)
+    User.objects.filter(pk=ben.pk).update(role="viewer")
+    User.objects.filter(pk=dora.pk).update(email="dora@elsewhere.example")
+    event = clear(alert)
+
+    route()
+
+    assert of(event) == ["carl@example.org", "dora@elsewhere.example"]
+
+
+def test_it_keeps_the_close_until_mail_is_sent_again() -> None:
+    ana = make_user("ana")
+    alert = make_alert()
+    route()
+    set_up_mail(25, is_enabled=False)
+    event = clear(alert)
+
+    route()
+
+    assert of(event) == ["ana@example.org"]
+    event.refresh_from_db()
+    assert event.routing == (
+        "to ana, as soon as mail is sent again: sending mail is switched off "
+        "(Settings > Email)"
+    )
+    assert ana.is_administrator
 
 
 def test_it_tells_no_close_to_who_was_not_told_the_open() -> None:

@@ -376,3 +376,24 @@ def test_it_sends_nothing_while_sending_is_off(
     sweep(frozen, 60)
 
     assert len(mailbox.mails) == 1
+
+
+def test_it_tells_times_in_the_readers_zone_and_names_it(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    make_user("kat", time_zone="Asia/Kathmandu")
+    make_user("gone", time_zone="Mars/Base")
+    make_recipient("ops@example.org")
+    make_alert()
+
+    sweep(frozen, 2)
+
+    (kat,) = mailbox.of("kat@example.org")
+    assert "raised 2026-07-15 17:45:00" in text_of(kat)
+    assert "Times are in Asia/Kathmandu (+0545)." in text_of(kat)
+    assert "Asia/Kathmandu" in html_of(kat)
+    assert parsedate_to_datetime(kat["Date"]) == clock.now()
+    for address in ("ops@example.org", "ana@example.org", "gone@example.org"):
+        (others,) = mailbox.of(address)
+        assert "raised 2026-07-15 12:00:00" in text_of(others)
+        assert "Times are in UTC." in text_of(others)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from email.policy import default as policy
 from typing import Any
 
 import pytest
+from django.core.mail import EmailMessage
 from django.db import connection
-from django.test import Client
+from django.template import Context, Template
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
+from hypothesis import given
+from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
 
 from alerts.catalogue import KINDS
@@ -18,7 +23,7 @@ from alerts.signals import events_written
 from console.accounts.roles import Role
 from console.kit import clock, secrets
 from console.kit.models import AuditEntry
-from notifications import services, tasks
+from notifications import mail, services, tasks
 from notifications.models import Delivery, EmailSettings, Recipient
 from tests.notifications.factories import (
     make_alert,
@@ -103,9 +108,70 @@ def test_it_shows_viewers_no_switches() -> None:
     page = text(signed_in("vera", Role.VIEWER).get(SETTINGS))
 
     assert "Store point offline" in page
-    assert "ops@example.org" in page
     assert 'type="checkbox"' not in page
     assert "Remove ops@example.org" not in page
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+def test_it_shows_addresses_to_administrators_only(
+    server: MailServer, frozen: clock.FrozenClock, role: Role
+) -> None:
+    set_up_mail(server.port)
+    make_user("ana")
+    make_recipient("ops@example.org")
+    server.on_recipient = lambda address: (
+        "250 OK" if address.startswith("ana") else f"550 <{address}>: unknown"
+    )
+    alert = make_alert()
+    frozen.tick(2)
+    services.sweep(now=clock.now())
+    vera = signed_in("vera", role)
+
+    page, log = text(vera.get(SETTINGS)), text(vera.get(LOG))
+    asked = vera.get(LOG, {"recipient": "ops"})
+    sorted_by = vera.get(LOG, {"sort": "recipient"})
+
+    for shown in (page, log):
+        assert "ana@example.org" not in shown
+        assert "ops@example.org" not in shown
+        assert "550" not in shown
+        assert "Not everybody is told of alerts by mail now." in shown
+    assert "2 people are mailed. Administrators see who." in page
+    assert "o…@…" in log
+    assert rows(log) == 2
+    assert asked.status_code == 403
+    assert sorted_by.status_code == 400
+    administrator = signed_in("zoe", Role.ADMINISTRATOR)
+    assert "Mail to ops@example.org cannot be delivered" in text(administrator.get("/"))
+    assert alert.events.get().routing == "to ana, ops@example.org"
+
+
+@pytest.mark.parametrize(
+    ("role", "sentence", "count"),
+    [
+        (Role.VIEWER, "to 2 recipients", 0),
+        (Role.OPERATOR, "to 2 recipients", 0),
+        (Role.ADMINISTRATOR, "to ana, ops@example.org", 2),
+    ],
+)
+def test_it_tells_a_page_who_was_told(
+    rf: RequestFactory, role: Role, sentence: str, count: int
+) -> None:
+    set_up_mail(25)
+    make_user("ana")
+    make_recipient("ops@example.org")
+    event = make_alert().events.get()
+    services.route_events(now=clock.now())
+    event.refresh_from_db()
+    request = rf.get("/")
+    request.user = make_user("reader", role, email="")
+
+    seen = Template(
+        "{% load told %}{% told event as told %}"
+        "{{ told.sentence }}|{{ told.deliveries|length }}"
+    ).render(Context({"request": request, "event": event}))
+
+    assert seen == f"{sentence}|{count}"
 
 
 # --- kinds ----------------------------------------------------------------------------
@@ -286,10 +352,10 @@ def test_it_keeps_the_password_to_itself(ana: Client) -> None:
 def test_it_keeps_the_password_when_it_is_left_empty(ana: Client) -> None:
     ana.post(f"{EMAIL}save/", server_form())
 
-    ana.post(f"{EMAIL}save/", server_form(password="", port="25"))
+    ana.post(f"{EMAIL}save/", server_form(password="", group_seconds="60"))
 
     stored = EmailSettings.objects.get()
-    assert stored.port == 25
+    assert stored.group_seconds == 60
     assert secrets.decrypt(stored.sealed_password) == "swordfish"
 
 
@@ -301,16 +367,46 @@ def test_it_removes_the_password_with_the_user_name(ana: Client) -> None:
     assert EmailSettings.objects.get().sealed_password == ""
 
 
-def test_it_does_not_give_the_password_to_another_host(ana: Client) -> None:
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"host": "evil.example.net"}, "host has changed"),
+        ({"port": "25"}, "port has changed"),
+        ({"security": "none"}, "security has changed"),
+        (
+            {"host": "evil.example.net", "port": "25", "security": "none"},
+            "host, port and security have changed",
+        ),
+    ],
+)
+def test_it_does_not_give_the_password_to_where_it_was_not_typed_for(
+    ana: Client, changes: dict[str, str], words: str
+) -> None:
     ana.post(f"{EMAIL}save/", server_form())
 
-    response = ana.post(
-        f"{EMAIL}save/", server_form(password="", host="evil.example.net")
-    )
+    response = ana.post(f"{EMAIL}save/", server_form(password="", **changes))
 
     assert response.status_code == 422
-    assert "Type the password again: the host has changed." in text(response)
-    assert EmailSettings.objects.get().host == "mail.example.org"
+    assert f"Type the password again: {words}." in text(response)
+    stored = EmailSettings.objects.get()
+    assert (stored.host, stored.port) == ("mail.example.org", 587)
+    assert stored.security == "starttls"
+
+
+def test_it_asks_for_no_password_when_there_is_no_host(ana: Client) -> None:
+    no_host = server_form(host="", port="25", security="none", password="")
+
+    first = ana.post(f"{EMAIL}save/", no_host)
+    ana.post(f"{EMAIL}save/", server_form())
+    emptied = ana.post(f"{EMAIL}save/", no_host)
+    elsewhere = ana.post(
+        f"{EMAIL}save/", {**no_host, "host": "evil.example.net", "port": "25"}
+    )
+
+    assert (first.status_code, emptied.status_code) == (302, 302)
+    assert EmailSettings.objects.get().host == ""
+    assert elsewhere.status_code == 422
+    assert "Type the password again: host has changed." in text(elsewhere)
 
 
 @pytest.mark.parametrize(
@@ -321,9 +417,13 @@ def test_it_does_not_give_the_password_to_another_host(ana: Client) -> None:
         ({"port": "70000"}, "65535"),
         ({"port": "x"}, "whole number"),
         ({"security": "ssl3"}, "Select a valid choice"),
-        ({"sender": "nobody"}, "Expected an address such as"),
+        ({"sender": "nobody"}, "Expected one address such as"),
         ({"sender": "a@b.org\r\nBcc: c@d.org"}, "Expected one line"),
         ({"sender": ""}, "Expected an address to send as"),
+        ({"sender": "a@b.org, c@d.org"}, "Expected one address"),
+        ({"sender": "Müller, Ops <a@b.org>"}, "Expected one address"),
+        ({"sender": "Team: a@b.org, c@d.org;"}, "Expected one address"),
+        ({"sender": "=?utf-8?q?a=0AB?= <a@b.org>"}, "Expected one address"),
         ({"username": ""}, "Expected a user name"),
         ({"password": ""}, "Expected a password"),
         ({"password": "pässword"}, "Expected letters of ASCII"),
@@ -340,9 +440,20 @@ def test_it_refuses_wrong_settings_and_says_why(
     assert not EmailSettings.objects.filter(host__gt="").exists()
 
 
-@pytest.mark.parametrize("sender", ["a@b.org", "Ünï <a@b.org>", '"A, B" <a@b.org>'])
+@pytest.mark.parametrize(
+    ("sender", "name"),
+    [
+        ("a@b.org", ""),
+        ("Ünï <a@b.org>", "Ünï"),
+        ('"A, B" <a@b.org>', "A, B"),
+        ('"Müller, Ops" <a@b.org>', "Müller, Ops"),
+        ("St. Ops <a@b.org>", "St. Ops"),
+        ('"c@d.org, \\"" <a@b.org>', 'c@d.org, "'),
+        ("=?utf-8?q?a=2C_c=40d=2Eorg?= <a@b.org>", "a, c@d.org"),
+    ],
+)
 def test_it_takes_senders_with_and_without_names(
-    ana: Client, server: MailServer, sender: str
+    ana: Client, server: MailServer, sender: str, name: str
 ) -> None:
     response = ana.post(
         f"{EMAIL}save/",
@@ -360,7 +471,48 @@ def test_it_takes_senders_with_and_without_names(
     page = text(ana.post(f"{EMAIL}test/", {"address": "x@example.org"}))
 
     assert 'data-sent="true"' in page
-    assert "a@b.org" in str(server.mails[0]["From"])
+    (built,) = server.mails[0]["From"].addresses
+    assert (built.display_name, built.addr_spec) == (name, "a@b.org")
+    again = ana.post(
+        f"{EMAIL}save/",
+        server_form(
+            host="127.0.0.1",
+            port=server.port,
+            security="none",
+            username="",
+            password="",
+            sender=EmailSettings.objects.get().sender,
+        ),
+        follow=True,
+    )
+    assert "Nothing was changed." in text(again)
+
+
+@given(sender=st.text(max_size=60) | st.text('a@b.,;:<>"\\() é=?', max_size=40))
+def test_it_makes_one_address_of_a_sender_or_none(sender: str) -> None:
+    read = mail.read_sender(sender)
+
+    if read is not None:
+        assert mail.read_sender(read) == read
+        built = EmailMessage(from_email=read, to=["x@example.org"]).message()
+        header = policy.header_factory("From", built["From"])
+        assert len(header.addresses) == 1
+
+
+def test_it_says_that_a_stored_sender_is_no_address(
+    ana: Client, server: MailServer, frozen: clock.FrozenClock
+) -> None:
+    set_up_mail(server.port, sender="Müller, Ops <a@example.org>")
+    make_alert()
+
+    response = ana.post(f"{EMAIL}test/", {"address": "x@example.org"})
+    frozen.tick(2)
+    services.sweep(now=clock.now())
+
+    assert response.status_code == 200
+    assert "The sender is no address: Müller, Ops" in text(response)
+    assert Delivery.objects.get().state == "retry"
+    assert EmailSettings.objects.get().failing_since is not None
 
 
 def test_it_shows_the_servers_answer_to_a_test(ana: Client, server: MailServer) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import smtplib
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from console.accounts.models import User
 from console.kit import clock
 from notifications import mail, selectors, services
+from notifications.engine import LEASE
 from notifications.models import Delivery, EmailSettings
 from notifications.services import sending
 from tests.notifications.factories import (
@@ -87,7 +92,9 @@ def test_it_fails_for_good_when_the_server_refuses_the_recipient(
     assert EmailSettings.objects.get().failing_since is None
 
 
-@pytest.mark.parametrize("answer", ["550 5.1.1 no such user", "451 later", DROP])
+@pytest.mark.parametrize(
+    "answer", ["550 5.1.1 no such user", "451 later", "421 4.7.0 later", DROP]
+)
 def test_it_reaches_two_of_three_when_one_is_bad(
     mailbox: MailServer, frozen: clock.FrozenClock, answer: str
 ) -> None:
@@ -217,10 +224,10 @@ def test_it_sends_again_with_the_same_id_after_a_crash(
         with pytest.raises(Killed):
             sweep(frozen, 2)
     assert row_of("ana@example.org").state == "sending"
-    sweep(frozen, 60)
+    sweep(frozen, 15)
     assert len(mailbox.mails) == 1
 
-    sweep(frozen, 61)
+    sweep(frozen, 15)
 
     first, again = mailbox.mails
     assert first["Message-ID"] == again["Message-ID"]
@@ -340,6 +347,234 @@ def test_it_sends_a_failed_message_again_by_hand(
     again = services.send_again([row.pk], actor=ben, now=clock.now())
     assert again.done == 0
     assert again.skipped[0].why == "is sent, not failed"
+
+
+def test_it_connects_anew_after_421_to_one_recipient(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    for name in ("bad", "bad2", "bad3", "good", "good2"):
+        make_recipient(f"{name}@example.org")
+    mailbox.on_recipient = lambda address: (
+        "421 4.7.0 try again later" if address.startswith("bad") else "250 OK"
+    )
+    make_alert()
+
+    sent = sweep(frozen, 2)
+
+    assert sent == services.Sent(mails=3, put_off=3)
+    assert sorted(mailbox.recipients) == [
+        "ana@example.org",
+        "good2@example.org",
+        "good@example.org",
+    ]
+    assert "421 4.7.0 try again later" in row_of("bad@example.org").error
+    assert EmailSettings.objects.get().failing_since is None
+    # Nor does one that is only tried again say that the server is down.
+    sweep(frozen, 60)
+    assert EmailSettings.objects.get().failing_since is None
+
+
+def test_it_does_not_go_on_asking_a_server_that_says_421_to_everybody(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    for number in range(20):
+        make_recipient(f"p{number}@example.org")
+    mailbox.on_recipient = lambda address: "421 4.3.2 shutting down"
+    make_alert()
+
+    sent = sweep(frozen, 2)
+
+    assert sent == services.Sent(put_off=21)
+    assert mailbox.connections == sending.CLOSED_IN_A_ROW
+    assert EmailSettings.objects.get().failing_since == clock.now()
+
+
+def test_it_notes_a_server_that_says_421_to_the_only_one(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    mailbox.on_recipient = lambda address: "421 4.3.2 shutting down"
+    make_alert()
+
+    sweep(frozen, 2)
+
+    assert EmailSettings.objects.get().failing_since == clock.now()
+
+
+# --- servers that trickle ----------------------------------------------------------------
+
+
+class Trickle:
+    """Answers at once, but from some command on never comes to an end of its answer."""
+
+    def __init__(self, at: bytes) -> None:
+        self._at = at
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._is_over = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._is_over.set()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                line, _ = self._listener.accept()
+                with line:
+                    self._talk(line)
+            except OSError:
+                continue
+
+    def _talk(self, line: socket.socket) -> None:
+        if self._at == b"":
+            self._trickle(line)
+        line.sendall(b"220 here\r\n")
+        for command in line.makefile("rb"):
+            if command.upper().startswith(self._at):
+                self._trickle(line)
+            line.sendall(b"250 OK\r\n")
+
+    def _trickle(self, line: socket.socket) -> None:
+        while not self._is_over.wait(0.2):
+            line.sendall(b"250-more to come\r\n")
+
+
+@pytest.mark.parametrize(
+    ("at", "security"),
+    [
+        (b"", "none"),
+        (b"EHLO", "none"),
+        (b"MAIL", "none"),
+        (b"RCPT", "none"),
+        (b"", "tls"),
+    ],
+)
+def test_it_does_not_wait_for_an_answer_that_trickles(
+    db: None, monkeypatch: pytest.MonkeyPatch, at: bytes, security: str
+) -> None:
+    monkeypatch.setattr("notifications.transports.smtp.DEADLINE_SECONDS", 1.5)
+    trickle = Trickle(at)
+    start = time.monotonic()
+
+    tested = send_test(trickle.port, security=security)
+
+    trickle.close()
+    assert not tested.is_sent
+    assert time.monotonic() - start < 5
+    if security == "none":
+        assert "within 1.5 s" in tested.words
+
+
+def test_it_sends_nothing_whose_lease_ran_out_while_it_connected(
+    mailbox: MailServer, frozen: clock.FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = mail.compose
+    taken: list[object] = []
+
+    def be_slow(batch: Any, **kwargs: Any) -> Any:
+        made = compose(batch, **kwargs)
+        if not taken:
+            frozen.tick(LEASE.total_seconds())
+            taken.append(sending.claim("ana@example.org", now=clock.now()))
+        return made
+
+    monkeypatch.setattr(mail, "compose", be_slow)
+    make_alert()
+
+    sweep(frozen, 2)
+
+    assert taken != [None]
+    assert mailbox.mails == []
+    sweep(frozen, LEASE.total_seconds())
+    assert len(mailbox.mails) == 1
+
+
+def test_it_lets_a_person_hear_30_s_after_a_process_was_killed(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    alert = make_alert("Tank-07")
+    frozen.tick(2)
+    services.route_events(now=clock.now())
+    assert sending.claim("ana@example.org", now=clock.now()) is not None
+    clear(alert)
+
+    for _ in range(29):
+        sweep(frozen, 1)
+    assert mailbox.mails == []
+    sweep(frozen, 1)
+    sweep(frozen, 30)
+
+    # The open first, then the close.
+    assert [subject.split()[0] for subject in mailbox.subjects] == [
+        "[Critical]",
+        "[Cleared]",
+    ]
+
+
+# --- what is switched off meanwhile ------------------------------------------------------
+
+
+def switch_sending(mailbox: MailServer, *, is_enabled: bool) -> None:
+    stored = EmailSettings.objects.get()
+    services.change_email_settings(
+        services.MailServer(
+            host=stored.host,
+            port=mailbox.port,
+            security="none",
+            username="",
+            password=None,
+            sender=stored.sender,
+            is_enabled=is_enabled,
+            group_seconds=30,
+        ),
+        actor=User.objects.get(username="ana"),
+        now=clock.now(),
+    )
+
+
+@pytest.mark.parametrize("hours", [1, 72])
+def test_it_tells_the_close_when_sending_is_switched_on_again(
+    mailbox: MailServer, frozen: clock.FrozenClock, hours: int
+) -> None:
+    alert = make_alert("Tank-07")
+    sweep(frozen, 2)
+    switch_sending(mailbox, is_enabled=False)
+    clear(alert)
+    make_alert("Tank-08")
+    for _ in range(hours):
+        sweep(frozen, 3600)
+    assert len(mailbox.mails) == 1
+
+    switch_sending(mailbox, is_enabled=True)
+    sweep(frozen, 60)
+
+    # Of what was raised while sending was off nobody is told.
+    assert mailbox.subjects == [
+        "[Critical] Store point is unavailable: Tank-07",
+        "[Cleared] Store point is unavailable: Tank-07",
+    ]
+
+
+def test_it_sends_nothing_that_waits_for_who_is_no_longer_mailed(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    make_user("ben")
+    dora = make_user("dora")
+    ops = make_recipient("ops@example.org")
+    make_alert()
+    services.route_events(now=clock.now())
+    User.objects.filter(username="ben").update(is_active=False)
+    User.objects.filter(pk=dora.pk).update(email="dora@elsewhere.example")
+    ops.delete()
+
+    sweep(frozen, 2)
+
+    # Who only changed the address still hears what was written to the old one.
+    assert sorted(mailbox.recipients) == ["ana@example.org", "dora@example.org"]
+    for address in ("ben@example.org", "ops@example.org"):
+        assert row_of(address).state == "failed"
+        assert "no longer mailed" in row_of(address).error
 
 
 # --- sign-in and TLS -------------------------------------------------------------------

@@ -13,6 +13,7 @@ from django.test import Client, RequestFactory
 from console import health
 from console.kit import clock, heartbeat
 from console.views import banners, errors, navigation
+from storepoints.engine import free_percent
 from storepoints.models import StorePoint
 from storepoints.selectors import read_pulse
 from storepoints.states import State
@@ -138,7 +139,9 @@ def test_it_replaces_banners_only_when_they_changed(
 ) -> None:
     script = {"HX-Request": "true"}
     now = frozen()
-    digest = banners.digest(banners.current(now, read_pulse(now)))
+    digest = banners.digest(
+        banners.current(people.administrator(), now, read_pulse(now))
+    )
 
     same = browser.get("/status/", {"banners": digest}, headers=script).content.decode()
     other = browser.get("/status/", {"banners": "x"}, headers=script).content.decode()
@@ -175,6 +178,19 @@ def test_the_dashboard_adds_up(browser: Client) -> None:
     assert cards["Alerts"].value == "1"
     assert cards["Storage"].value == "1 TB free"
     assert cards["Storage"].percent == 75
+
+
+def test_the_dashboard_reckons_space_as_the_overview_does(browser: Client) -> None:
+    World()
+    # A tenth is kept for root: of what users can fill 95 % is used.
+    _online(total_bytes=10**12, used_bytes=855 * 10**9, free_bytes=45 * 10**9)
+
+    cards = {card.title: card for card in browser.get("/").context["cards"]}
+
+    row = StorePoint.objects.get()
+    share = free_percent(row.free_bytes, row.used_bytes)
+    assert cards["Storage"].percent == 100 - (share or 0) == 95
+    assert cards["Storage"].level == "critical"
 
 
 def test_the_dashboard_counts_a_shared_volume_once(browser: Client) -> None:

@@ -13,7 +13,8 @@ from django.views.decorators.http import require_http_methods
 
 from console.accounts import services
 from console.accounts.forms import OwnAccountForm, OwnPasswordForm, add_errors
-from console.accounts.models import Theme, User
+from console.accounts.models import Theme
+from console.accounts.people import person_of
 from console.kit import clock
 from console.kit.access import SIGNED_IN, needs
 
@@ -22,7 +23,7 @@ from console.kit.access import SIGNED_IN, needs
 @needs(SIGNED_IN)
 def account(request: HttpRequest) -> HttpResponse:
     """Show and change one's own names, address, time zone and theme."""
-    user = _me(request)
+    user = person_of(request)
     form = OwnAccountForm(
         request.POST if request.method == "POST" else None,
         console_zone=settings.TIME_ZONE,
@@ -64,7 +65,7 @@ def account(request: HttpRequest) -> HttpResponse:
 @needs(SIGNED_IN)
 def password(request: HttpRequest) -> HttpResponse:
     """Change one's own password; this session stays, the others end."""
-    user = _me(request)
+    user = person_of(request)
     form = OwnPasswordForm(
         request.POST if request.method == "POST" else None, user=user
     )
@@ -87,8 +88,3 @@ def password(request: HttpRequest) -> HttpResponse:
         {"form": form, "person": user, "is_own": True},
         status=422 if form.is_bound else 200,
     )
-
-
-def _me(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # noqa: S101 - @needs made sure of it
-    return request.user

@@ -11,7 +11,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from console.accounts import services
-from console.accounts.forms import SetupForm, add_errors
+from console.accounts.forms import NewUserForm, add_errors
 from console.kit import clock
 
 #: Who signs people in that a link has let in.
@@ -29,7 +29,7 @@ def setup(request: HttpRequest) -> HttpResponse:
     link = services.find_setup_link(token) if token else None
     if link is None:
         return _refuse(request, "wrong" if token else "missing")
-    form = SetupForm(request.POST if request.method == "POST" else None)
+    form = NewUserForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
             user = services.set_up(

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,11 +20,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from console import env
-from console.demo import NAMES, Stage
+from console import demo, env
+from console.demo import NAMES, NoRight, Stage
+from console.supervisor import die_with_parent
 
-#: Set for the second half, which runs with the settings of the throwaway console.
-STAGE_VARIABLE = "DEMO_OF_THE_CONSOLE"
 HALF_PERIOD_SECONDS = 30.0
 START_SECONDS = 60.0
 
@@ -46,46 +44,58 @@ class Command(BaseCommand):
         parser.add_argument(
             "--listen",
             metavar="HOST:PORT",
-            type=_listen,
+            type=env.listen_argument,
             default=env.Listen("127.0.0.1", 8001),
             help="where the demonstration listens (default 127.0.0.1:8001)",
+        )
+        parser.add_argument(
+            "--seconds",
+            type=_seconds,
+            default=HALF_PERIOD_SECONDS,
+            help="how long the store point stays broken, and then well, from 1 (default"
+            f" {HALF_PERIOD_SECONDS:g})",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Begin again with the settings of the throwaway console, then play."""
-        if STAGE_VARIABLE not in os.environ:
+        if env.STAGE_VARIABLE not in os.environ:
             _begin_again(options["listen"])
-        root = Path(os.environ.pop(STAGE_VARIABLE))
+        root = Path(os.environ.pop(env.STAGE_VARIABLE))
+        demo.lock(root)
         stage = Stage(root)
         stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        # SIGHUP: the terminal was closed.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does
+                signal.signal(number, lambda *_: stop.set())
         console: subprocess.Popen[bytes] | None = None
         try:
-            self.stdout.write("Building the stage…")
+            for left in demo.remove_leftovers():
+                self._say(f"removed {left}, left by a demonstration that was killed")
+            self._say("building the stage")
             stage.build()
             if not stage.has_volumes:
-                self.stdout.write(
-                    f"Plain directories instead of volumes: {stage.why_not}."
-                )
+                self._say(f"plain directories instead of volumes: {stage.why_not}")
             # The very program that `make run` starts; it prints what happens.
             console = subprocess.Popen(
                 [sys.executable, "manage.py", "up", "--listen", str(options["listen"])],
                 cwd=settings.BASE_DIR,
                 start_new_session=True,
+                # A demonstration that is killed must not leave its console running.
+                preexec_fn=die_with_parent(os.getpid(), signal.SIGTERM),  # noqa: PLW1509 (one thread)
             )
             self._await_console(console, stop)
             if not stop.is_set():
-                self._welcome(stage)
-                self._play(stage, console, stop)
+                self._welcome(stage, options["seconds"])
+                self._play(stage, console, stop, options["seconds"])
         finally:
             if console is not None:
                 console.send_signal(signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     console.wait(20)
                 console.kill()
-            stage.strike()
-            shutil.rmtree(root, ignore_errors=True)
+                console.wait()
+            demo.remove(root)
 
     def _await_console(
         self, console: subprocess.Popen[bytes], stop: threading.Event
@@ -104,7 +114,7 @@ class Command(BaseCommand):
                 return
             stop.wait(0.2)
 
-    def _welcome(self, stage: Stage) -> None:
+    def _welcome(self, stage: Stage, seconds: float) -> None:
         # Models can be imported only here: the first half runs without a database.
         from console.accounts import services as accounts
         from console.kit import clock
@@ -125,7 +135,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"\n  Sign in as a visitor (the link works once):\n  {link}\n\n"
             f"  {NAMES[0]} breaks and mends every "
-            f"{2 * HALF_PERIOD_SECONDS:g} seconds. Ctrl-C ends the demonstration and "
+            f"{2 * seconds:g} seconds. Ctrl-C ends the demonstration and "
             "removes it.\n"
         )
         self.stdout.flush()
@@ -150,38 +160,52 @@ class Command(BaseCommand):
                 return
 
     def _play(
-        self, stage: Stage, console: subprocess.Popen[bytes], stop: threading.Event
+        self,
+        stage: Stage,
+        console: subprocess.Popen[bytes],
+        stop: threading.Event,
+        seconds: float,
     ) -> None:
-        while not stop.wait(HALF_PERIOD_SECONDS):
+        until = time.monotonic() + seconds
+        while not stop.wait(min(1.0, max(0.0, until - time.monotonic()))):
             if console.poll() is not None:
                 raise CommandError("the console ended; the reason stands above")
-            self._say(stage.break_one())
-            stop.wait(HALF_PERIOD_SECONDS)
-            self._say(stage.mend_one())
+            if time.monotonic() < until:
+                continue
+            try:
+                self._say(stage.turn())
+            except NoRight as error:
+                self._say(f"trying again in {seconds:g} s: {error}")
+            until = time.monotonic() + seconds
 
     def _say(self, line: str) -> None:
-        self.stdout.write(f"{time.strftime('%H:%M:%S')} demo: {line}")
-        self.stdout.flush()
+        # The terminal may be gone, and the stage is to be struck all the same.
+        with contextlib.suppress(OSError):
+            self.stdout.write(f"{time.strftime('%H:%M:%S')} demo: {line}")
+            self.stdout.flush()
 
 
 def _begin_again(listen: env.Listen) -> None:
     """Run this command once more, in a data directory of its own."""
-    root = tempfile.mkdtemp(prefix="store-point-console-demo-")
+    root = tempfile.mkdtemp(prefix=demo.PREFIX)
     environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("CONSOLE_")
     }
     environment |= {
-        STAGE_VARIABLE: root,
+        env.STAGE_VARIABLE: root,
         "CONSOLE_DATA_DIR": f"{root}/var",
         "CONSOLE_LISTEN": str(listen),
     }
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
 
 
-def _listen(value: str) -> env.Listen:
+def _seconds(value: str) -> float:
     try:
-        return env.parse_listen(value)
-    except env.Unparsable as error:
-        raise argparse.ArgumentTypeError(f"{value!r}: expected {error}") from None
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{value!r}: expected 1 to 86400")
+    return seconds

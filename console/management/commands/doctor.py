@@ -23,8 +23,8 @@ class Command(BaseCommand):
 
     help = (
         "Look at what the console stands on: the data directory, secrets, database,"
-        " broker, queues, agent, clock, static files, heartbeats and mail. Changes"
-        " nothing. Exits with 1 when there is a problem, with 0 when there are only"
+        " broker, queues, agent, clock, static files, heartbeats and mail. Makes and"
+        " changes nothing. Exits with 1 when there is a problem, with 0 when there are only"
         " warnings."
     )
     requires_system_checks = ()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import time
 from typing import Any
@@ -42,15 +40,23 @@ class Command(BaseCommand):
         parser.add_argument(
             "--listen",
             metavar="HOST:PORT",
-            type=_listen,
+            type=env.listen_argument,
             help=f"where web listens, instead of CONSOLE_LISTEN (now {settings.LISTEN})",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prepare, then supervise until a signal ends it."""
-        environment = self._read_environment(options["listen"])
+        environment = settings.ENVIRONMENT
+        if options["listen"] not in {None, environment.listen}:
+            # manage.py puts it into the environment before the settings are loaded: a
+            # part of them (hosts, cookies) would still be for the other address.
+            raise CommandError(
+                f"--listen {options['listen']} comes too late: call manage.py itself, or"
+                f" set {env.LISTEN.name}."
+            )
         try:
             lock = startup.lock_data_dir(environment.data_dir)
+            startup.tighten(environment.data_dir, environment.agent_file)
             startup.check_port_is_free(environment.listen)
             startup.migrate(self._say)
         except startup.CannotStart as error:
@@ -79,27 +85,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         sys.exit(code)
 
-    def _read_environment(self, listen: env.Listen | None) -> env.Environment:
-        """Return the environment, with --listen in it for this and all processes."""
-        if listen is None:
-            return settings.ENVIRONMENT
-        os.environ[env.LISTEN.name] = str(listen)
-        os.environ.pop(f"{env.LISTEN.name}_FILE", None)
-        environment = env.read()
-        settings.LISTEN = environment.listen
-        settings.PUBLIC_URL = environment.public_url
-        return environment
-
     def _say(self, line: str) -> None:
         self.stdout.write(f"{time.strftime('%H:%M:%S')} {line}")
         self.stdout.flush()
-
-
-def _listen(value: str) -> env.Listen:
-    try:
-        return env.parse_listen(value)
-    except env.Unparsable as error:
-        raise argparse.ArgumentTypeError(f"{value!r}: expected {error}") from None
 
 
 def _welcome(public_url: str, link: str | None) -> str:

@@ -29,17 +29,26 @@ A wrong value, and a `CONSOLE_` name that does not exist, stop every command wit
 TAIL = """\
 ## Behind a proxy
 
-gunicorn speaks plain HTTP. For TLS put a proxy in front, let it set `X-Forwarded-Proto` and
-keep `Host`, and set `CONSOLE_PUBLIC_URL=https://console.example.com`. Cookies are then sent
-over TLS only and browsers are told to use nothing else (HSTS, one year). The proxy should
-redirect HTTP to HTTPS, and be the only one that reaches the address of `CONSOLE_LISTEN`.
+gunicorn speaks plain HTTP. For TLS put a proxy in front, let it keep `Host`, set
+`X-Forwarded-Proto` and add to `X-Forwarded-For`, and set
+
+    CONSOLE_PUBLIC_URL=https://console.example.com
+    CONSOLE_TRUSTED_PROXIES=1
+
+Cookies are then sent over TLS only, browsers are told to use nothing else (HSTS, one year), and
+the audit log and the limits of the sign-in have people's own addresses. The proxy should redirect
+HTTP to HTTPS, and be the only one that reaches the address of `CONSOLE_LISTEN`: whoever else does
+could write these headers. With `CONSOLE_TRUSTED_PROXIES=0` none of them is believed.
+
+`/livez` and `/readyz` answer under any host name, so that a supervisor may ask by address.
 
 ## One machine or many
 
 With nothing set, the console keeps everything on one machine: SQLite, and an embedded
 Valkey that only this user's processes can reach. For a fleet set `CONSOLE_DATABASE_URL` to a
 PostgreSQL database and `CONSOLE_BROKER_URL` to a Redis or Valkey server that the agents
-reach too; it is the same code.
+reach too; it is the same code. Each console needs a database number of its own on that server
+(the `/0` at the end): docs/operations.md says why.
 """
 
 
