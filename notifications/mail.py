@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from email.errors import HeaderParseError
-from email.headerregistry import (
-    parser,  # type: ignore[attr-defined]  # as Django takes it, which must agree
-)
+from email.headerregistry import parser  # type: ignore[attr-defined]  # Django's
 from email.policy import default as policy
 from email.utils import format_datetime, parseaddr, quote
 from typing import Any
@@ -177,6 +175,10 @@ def _compose_test(
     )
 
 
+#: What Python's parser raises for what is no mailbox; "." before "<" is an AttributeError.
+_NO_MAILBOX = (HeaderParseError, ValueError, IndexError, AttributeError, TypeError)
+
+
 def read_sender(text: str) -> str | None:
     """Return the one sender that a text names, as it can stand in From; else None.
 
@@ -186,11 +188,12 @@ def read_sender(text: str) -> str | None:
     """
     try:
         mailbox, rest = parser.get_mailbox(" ".join(text.split()))
-    except (HeaderParseError, ValueError, IndexError):
+        typed, address = mailbox.display_name or "", mailbox.addr_spec or ""
+    except _NO_MAILBOX:
         return None
-    name, address = mailbox.display_name or "", mailbox.addr_spec or ""
-    if rest or not name.isprintable():
+    if rest or not typed.isprintable():
         return None
+    name = " ".join(typed.split())
     try:
         validate_email(address)
     except ValidationError:
@@ -200,7 +203,7 @@ def read_sender(text: str) -> str | None:
         message = EmailMessage(from_email=sender, to=["to@example.org"]).message()
         envelope = parseaddr(sanitize_address(sender, "utf-8"))[1]
         header = policy.header_factory("From", message["From"])
-    except ValueError:
+    except _NO_MAILBOX:
         return None
     built = [(each.display_name, each.addr_spec) for each in header.addresses]
     return sender if built == [(name, envelope)] else None

@@ -13,6 +13,9 @@ from django.urls import reverse
 
 from storepoints.states import WORKING, Inbound, Reason, State
 
+#: In a fixed order: a set's differs between runs, and a migration would follow it.
+WORKING_STATES = sorted(str(state) for state in WORKING)
+
 #: Longest path that is accepted; longer ones do not fit PostgreSQL's index rows.
 PATH_LENGTH = 1024
 NAME_LENGTH = 100
@@ -205,11 +208,8 @@ class StorePoint(models.Model):
             # The online column is never green for a state that does not work.
             models.CheckConstraint(
                 condition=(
-                    Q(is_online=True, state__in=[str(state) for state in WORKING])
-                    | (
-                        Q(is_online=False)
-                        & ~Q(state__in=[str(state) for state in WORKING])
-                    )
+                    Q(is_online=True, state__in=WORKING_STATES)
+                    | (Q(is_online=False) & ~Q(state__in=WORKING_STATES))
                 ),
                 name="store_point_online_fits_state",
             ),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.browser import Browser, Window, sign_in
+from tests.e2e.browser import Browser, Window, sign_in, take_picture
 from tests.e2e.console import (
     ADDRESS,
     ADMINISTRATOR,
@@ -553,7 +553,7 @@ def look_around(console: Console, window: Window) -> None:
         window.picture(name)
     page.goto(STORE_POINTS)
     page.locator("details.action-menu summary").click()
-    page.screenshot(path=ARTIFACTS / "action-menu.png")
+    take_picture(page, ARTIFACTS / "action-menu.png")
     for entry in (
         "Check Now",
         "Enable Inbound Backup",
@@ -607,7 +607,7 @@ def write_screenshot(page: Page) -> None:
     target = ROOT / "docs" / "screenshot.png"
     page.wait_for_selector(".side-nav .nav-badge")  # they follow within 10 s
     page.set_viewport_size({"width": 1200, "height": 560})
-    page.screenshot(path=target)
+    take_picture(page, target)
     page.set_viewport_size({"width": 1400, "height": 900})
     assert target.stat().st_size <= 200_000
 

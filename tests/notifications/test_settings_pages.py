@@ -13,7 +13,7 @@ from django.db import connection
 from django.template import Context, Template
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
 
@@ -489,6 +489,7 @@ def test_it_takes_senders_with_and_without_names(
 
 
 @given(sender=st.text(max_size=60) | st.text('a@b.,;:<>"\\() é=?', max_size=40))
+@example(".<0")
 def test_it_makes_one_address_of_a_sender_or_none(sender: str) -> None:
     read = mail.read_sender(sender)
 

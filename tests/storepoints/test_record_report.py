@@ -11,7 +11,7 @@ from django.db import connection
 
 from alerts.models import Alert, AlertEvent
 from console.kit import clock, secrets
-from storepoints import services, wire
+from storepoints import engine, services, wire
 from storepoints.models import AgentRequest, Server, StatusChange, StorePoint
 from storepoints.services import reports
 from tests.factories import (
@@ -303,13 +303,14 @@ def test_it_keeps_the_others_when_the_database_refuses_one(
 ) -> None:
     bad = make_store_point()
     good = make_store_point(server=bad.server)
-    known = reports.decide
+
+    splendid: Any = "splendid"
 
     def decide(before: Any, reading: Any, rule: Any) -> Any:
-        decision = known(before, reading, rule)
+        decision = engine.decide(before, reading, rule)
         if reading.reason == "io-error":
             # As an oversight elsewhere would: a state that the constraint refuses.
-            status = dataclasses.replace(decision.status, state="splendid")
+            status = dataclasses.replace(decision.status, state=splendid)
             return dataclasses.replace(decision, status=status)
         return decision
 
