@@ -14,6 +14,7 @@ from alerts import services
 from alerts.models import Alert, AlertEvent
 from console.kit import clock
 from console.kit.models import AuditEntry
+from notifications.models import Delivery
 from tests import people
 from tests.factories import make_alert
 
@@ -219,10 +220,30 @@ def test_it_shows_what_happened_and_what_to_do() -> None:
         alert=alert, at=clock.now(), kind="raised", routing="to ana"
     )
 
-    page = people.client_of("viewer").get(f"/alerts/{alert.pk}/").content.decode()
+    page = (
+        people.client_of("administrator").get(f"/alerts/{alert.pk}/").content.decode()
+    )
 
     for words in ("Raised", "to ana", "not acknowledged", "Users whose archives"):
         assert words in page
+
+
+def test_it_shows_addresses_to_administrators_only() -> None:
+    alert = make_alert()
+    event = AlertEvent.objects.create(
+        alert=alert, at=clock.now(), kind="raised", routing="to ana@example.org"
+    )
+    Delivery.objects.create(
+        event=event,
+        recipient="ana@example.org",
+        created_at=clock.now(),
+        due_at=clock.now(),
+        give_up_at=clock.now(),
+    )
+
+    for who, sees in (("viewer", False), ("operator", False), ("administrator", True)):
+        page = people.client_of(who).get(f"/alerts/{alert.pk}/").content.decode()
+        assert ("ana@example.org" in page) is sees
 
 
 def test_it_exports_all_that_matches() -> None:
