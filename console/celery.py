@@ -13,6 +13,8 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
+from storepoints import transport
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
 # Said at every lost connection, about a default that a next release will have. What it is
@@ -21,6 +23,7 @@ warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 # Said at every start by root. Pickle is what would make that dangerous, and it is off.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
+transport.use()
 app = Celery("console")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

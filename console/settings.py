@@ -387,6 +387,9 @@ LOGGING = {
         "kombu": {"handlers": ["celery"], "propagate": False},
         # A wrong host name or a stale form is somebody else's mistake, said to them.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "django.security.RequestDataTooBig": {"level": "CRITICAL"},
+        "django.security.TooManyFieldsSent": {"level": "CRITICAL"},
+        "django.security.TooManyFilesSent": {"level": "CRITICAL"},
         "django.request": {"level": "ERROR", "filters": ["not_ready"]},
     },
 }

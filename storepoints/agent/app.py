@@ -7,7 +7,7 @@ from typing import Any
 from celery import Celery
 from kombu import Exchange, Queue
 
-from storepoints import wire
+from storepoints import transport, wire
 from storepoints.agent.config import Configuration
 
 #: The exchange without a name hands a message to the queue of its routing key, with
@@ -26,6 +26,7 @@ _CONSUMER = "storepoints.agent.consumer:AgentConsumer"
 
 def make_app(configuration: Configuration) -> Celery:
     """Return the application of an agent; connects to nothing yet."""
+    transport.use()
     queue = wire.queue_of(configuration.server)
     # No fixups: Celery would load the console's Django for an agent that is started
     # from the console's environment.
