@@ -27,12 +27,12 @@ MALFORMED = (
 )
 
 
-class Channel(redis.Channel):  # type: ignore[misc]
+class Channel(redis.Channel):
     """A channel that drops what it cannot read."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[misc] # no stub
         except MALFORMED as error:
             # It is off the queue already, and was never a message to acknowledge.
             logger.warning("dropped what is no message: %r", error)
@@ -42,15 +42,15 @@ class Channel(redis.Channel):  # type: ignore[misc]
         self,
         queue: str,
         no_ack: bool,  # noqa: FBT001 - as Kombu declares it
-        callback: Callable[[Any], Any],
-        consumer_tag: str,
+        callback: Callable[..., Any] | None,
+        consumer_tag: str | None,
         **options: Any,
     ) -> Any:
         """Consume from a queue; a message that cannot be a task is rejected."""
 
         def careful(message: Any) -> Any:
             try:
-                return callback(message)
+                return callback(message) if callback else None
             except MALFORMED as error:
                 logger.warning("dropped a message that is no task: %r", error)
                 if not no_ack and not message.acknowledged:
@@ -60,7 +60,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
         return super().basic_consume(queue, no_ack, careful, consumer_tag, **options)
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(redis.Transport):
     """Kombu's Redis transport with the channel above."""
 
     Channel = Channel
