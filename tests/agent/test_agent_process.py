@@ -55,6 +55,24 @@ def test_it_answers_an_order_with_nothing_to_probe(
     assert report["findings"] == []
 
 
+@pytest.mark.parametrize(
+    "garbage", [b"garbage", b"null", b"[]", b"{}", b'{"properties": 1}', b"[" * 9000]
+)
+def test_it_survives_what_is_no_message(
+    master: Master, agent: AgentProcess, place: Path, garbage: bytes
+) -> None:
+    spec = master.adopt(place)
+    pid = agent.process.pid
+
+    master.broker.client().lpush(wire.queue_of(master.server), garbage)
+    master.probe(spec)
+
+    assert master.wait_finding(spec["id"])["state"] == "online"
+    assert agent.process.poll() is None
+    assert agent.process.pid == pid
+    assert "dropped what is no message" in agent.said()
+
+
 def test_it_refuses_orders_that_are_not_to_be_believed(
     master: Master, agent: AgentProcess, place: Path
 ) -> None:
