@@ -413,6 +413,10 @@ def change_notification_setting(
             verb="notification.change",
             subject=setting,
             now=now,
-            data={name: [before[name], after[name]] for name in after},
+            data={
+                name: [before[name], after[name]]
+                for name in after
+                if before[name] != after[name]
+            },
         )
     return True
