@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db.models import QuerySet
 
@@ -12,7 +13,9 @@ from console.kit import clock, humane
 from console.kit.actions import Action, ActionMenu, Ask, Confirmation, applies_always
 from console.kit.bulk import BulkResult, Left, Noun
 from storepoints import selectors, services
+from storepoints.fence import FENCE_WORDS
 from storepoints.models import StorePoint
+from storepoints.states import WORKING, Reason
 
 STORE_POINTS = Noun("store point", "store points")
 
@@ -43,7 +46,10 @@ def _change_inbound(
     return BulkResult(
         len(changed),
         tuple(
-            Left(str(row), f"is already {word}") for row in rows if row.pk not in done
+            # What was fenced and worked when it was chosen does not work any more.
+            Left(str(row), (_fence(row) if is_enabled else "") or f"is already {word}")
+            for row in rows
+            if row.pk not in done
         ),
     )
 
@@ -56,7 +62,16 @@ def _disable(rows: Sequence[StorePoint], ask: Ask) -> BulkResult:
     return _change_inbound(rows, ask, is_enabled=False)
 
 
-def _is_disabled(row: StorePoint, now: datetime) -> str:
+def _fence(row: StorePoint) -> str:
+    if row.fenced_at is None:
+        return ""
+    return f"is fenced: {FENCE_WORDS[Reason(row.fence_reason)]}"
+
+
+def _can_be_enabled(row: Any, now: datetime) -> str:
+    if row.fenced_at is not None:
+        # A fence is lifted by hand where the store point works again.
+        return "" if row.shown_state in WORKING else _fence(row)
     return "is already enabled" if row.accepts_inbound else ""
 
 
@@ -134,7 +149,7 @@ MENU = ActionMenu(
             name="storepoint.enable_inbound",
             label="Enable Inbound Backup",
             permission="storepoints.change_inbound",
-            applies=_is_disabled,
+            applies=_can_be_enabled,
             run=_enable,
             icon="circle-check",
             past="Enabling inbound backup of",

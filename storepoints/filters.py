@@ -10,6 +10,7 @@ from django.http import QueryDict
 from django_filters import filters, filterset
 
 from console.kit.problems import WrongInput
+from storepoints import selectors
 from storepoints.models import Destination, Server, StorePoint
 from storepoints.states import State
 
@@ -17,6 +18,7 @@ SHOWN = (
     ("offline", "Not online"),
     ("degraded", "Degraded"),
     ("attention", "Needs attention"),
+    ("in-alert", "In alert"),
     ("inbound-disabled", "Inbound disabled"),
 )
 
@@ -54,13 +56,15 @@ class StorePointFilter(filterset.FilterSet):
         match value:
             case "offline":
                 return rows.filter(shown_state__in=NOT_WORKING)
+            case "in-alert":
+                return rows.filter(selectors.is_in_alert())
             case "degraded":
                 return rows.filter(shown_state=State.DEGRADED)
             case "inbound-disabled":
-                return rows.filter(accepts_inbound=False)
+                return rows.filter(is_accepting=False)
         return rows.filter(
             Q(shown_state__in=[*NOT_WORKING, State.DEGRADED])
-            | Q(accepts_inbound=False)
+            | Q(is_accepting=False)
             | Q(is_believed=True)
         )
 

@@ -29,10 +29,21 @@ class Destination(models.Model):
     note = models.TextField(blank=True)
     created_at = models.DateTimeField()
 
+    # The fence: whether the console disables inbound backup by itself when data would
+    # land where it should not, and after how many good probes it enables it again.
+    is_fencing = models.BooleanField(default=False)
+    fence_good_probes = models.PositiveSmallIntegerField(
+        default=3, validators=[MaxValueValidator(1000)]
+    )
+
     class Meta:
         ordering: ClassVar = ["name"]
         constraints: ClassVar = [
             models.CheckConstraint(condition=~Q(name=""), name="destination_has_name"),
+            models.CheckConstraint(
+                condition=Q(fence_good_probes__lte=1000),
+                name="destination_fence_good_probes_in_range",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -108,6 +119,67 @@ class Server(models.Model):
         return reverse("storepoints:server", args=[self.pk])
 
 
+class Filesystem(models.Model):
+    """A filesystem that store points lie on: space and devices are its, not theirs.
+
+    Ten store points on one volume have one row here, and one alert about its space.
+    """
+
+    server = models.ForeignKey(
+        Server, on_delete=models.CASCADE, related_name="filesystems"
+    )
+    # What it is told from others by: engine.filesystem_identity().
+    identity = models.CharField(max_length=255)
+    mount_point = models.TextField()
+    fs_type = models.CharField(max_length=50)
+    fs_uuid = models.CharField(max_length=100, blank=True)
+    source = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+
+    # Its space as it was read last.
+    space_at = models.DateTimeField(null=True)
+    total_bytes = models.BigIntegerField(null=True)
+    free_bytes = models.BigIntegerField(null=True)
+    used_bytes = models.BigIntegerField(null=True)
+    total_inodes = models.BigIntegerField(null=True)
+    free_inodes = models.BigIntegerField(null=True)
+    # The limits of space and inodes that it has passed (values of engine.Limit).
+    limits = models.JSONField(default=list)
+    # What a decision remembers between two readings, e.g. since when it fills up.
+    memory = models.JSONField(default=dict)
+
+    # When it will be full: the middle of the forecast and its range; all null while
+    # no full week was seen, or while it does not grow.
+    forecast_at = models.DateTimeField(null=True)
+    growth_bytes_per_day = models.FloatField(null=True)
+    full_at = models.DateTimeField(null=True)
+    full_earliest_at = models.DateTimeField(null=True)
+    full_latest_at = models.DateTimeField(null=True)
+
+    # What lies below it: storepoints/agent/devices says the shape of ``devices``.
+    devices = models.JSONField(default=dict)
+    devices_at = models.DateTimeField(null=True)
+    health = models.CharField(max_length=10, blank=True)
+    health_reason = models.CharField(max_length=20, blank=True)
+    health_text = models.TextField(blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["server", "mount_point"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["server", "identity"], name="filesystem_is_known_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(free_bytes__isnull=True)
+                | (Q(free_bytes__gte=0) & Q(total_bytes__gte=F("free_bytes"))),
+                name="filesystem_free_fits_total",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.mount_point} on {self.server}"
+
+
 class StorePoint(models.Model):
     """One directory on exactly one server that holds archives, with its reading."""
 
@@ -125,8 +197,14 @@ class StorePoint(models.Model):
 
     # The volume it was adopted on (VOLUME_ID of storepoints/wire.py's messages).
     volume = models.JSONField(default=dict)
+    # Where its last good reading found it.
+    filesystem = models.ForeignKey(
+        Filesystem, null=True, on_delete=models.SET_NULL, related_name="store_points"
+    )
     adopted_at = models.DateTimeField(null=True)
     adoption_error = models.TextField(blank=True)
+    # Made to fail on purpose, for minutes: it holds nothing, and no destination has it.
+    is_drill = models.BooleanField(default=False)
 
     # Desired state of inbound backup, and what the agent says it applied.
     accepts_inbound = models.BooleanField(default=True)
@@ -138,6 +216,16 @@ class StorePoint(models.Model):
     )
     is_inbound_pending = models.BooleanField(default=False)
     inbound_error = models.TextField(blank=True)
+    # Set while the console itself keeps inbound backup disabled (the fence): since
+    # when, for which reason, and how many probes were good in a row meanwhile.
+    fenced_at = models.DateTimeField(null=True)
+    fence_reason = models.CharField(max_length=20, blank=True)
+    fence_successes = models.PositiveIntegerField(default=0)
+
+    # A write probe is skipped when the last good one is younger than this.
+    write_seconds = models.PositiveIntegerField(
+        default=15, validators=[MaxValueValidator(86_400)]
+    )
 
     # The status: what the readings so far add up to.
     state = models.CharField(
@@ -154,6 +242,8 @@ class StorePoint(models.Model):
     failures = models.PositiveIntegerField(default=0)
     successes = models.PositiveIntegerField(default=0)
     limits = models.JSONField(default=list)
+    # The usual time of a write probe, as learnt so far (engine.Baseline).
+    baseline = models.JSONField(default=dict)
 
     # The newest reading.
     checked_at = models.DateTimeField(null=True)
@@ -172,6 +262,19 @@ class StorePoint(models.Model):
     free_inodes = models.BigIntegerField(null=True)
     total_inodes = models.BigIntegerField(null=True)
     space_at = models.DateTimeField(null=True)
+    # When it was last found working, and when a file was last written and read back.
+    well_at = models.DateTimeField(null=True)
+    written_at = models.DateTimeField(null=True)
+    # What was written below its path while its volume was not mounted.
+    fall_through = models.JSONField(default=dict)
+    # Its archives as they were looked at last: how many, the newest change, and those
+    # that have not changed for long (services/evidence.py says the shape).
+    archives_at = models.DateTimeField(null=True)
+    archive_count = models.PositiveIntegerField(null=True)
+    newest_archive_at = models.DateTimeField(null=True)
+    stale_archives = models.JSONField(default=dict)
+    # The probes of the piece of history that is being gathered (services/history.py).
+    tally = models.JSONField(default=dict)
 
     # When to look again, and how often while nothing changes.
     due_at = models.DateTimeField(null=True)
@@ -198,6 +301,11 @@ class StorePoint(models.Model):
             models.CheckConstraint(
                 condition=Q(reason__in=[str(reason) for reason in Reason]),
                 name="store_point_reason_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(fenced_at__isnull=True, fence_reason="")
+                | (Q(fenced_at__isnull=False) & ~Q(fence_reason="")),
+                name="store_point_fence_has_a_reason",
             ),
             # A reading without an end would be a green for ever.
             models.CheckConstraint(
@@ -262,6 +370,96 @@ class StatusChange(models.Model):
         return f"{self.store_point_id}: {self.state_before} > {self.state}"
 
 
+class Resolution(models.IntegerChoices):
+    """How long a piece of history is; seconds are in ``pieces.PIECE_SECONDS``."""
+
+    FIVE_MINUTES = 0
+    HOUR = 1
+    DAY = 2
+
+
+class ProbeSample(models.Model):
+    """What the probes of a store point came to in one piece of time."""
+
+    store_point = models.ForeignKey(
+        StorePoint,
+        on_delete=models.CASCADE,
+        related_name="probe_samples",
+        db_index=False,
+    )
+    resolution = models.PositiveSmallIntegerField(choices=Resolution.choices)
+    at = models.DateTimeField()
+    probes = models.PositiveIntegerField()
+    failures = models.PositiveIntegerField()
+    writes = models.PositiveIntegerField()
+    latency_least = models.FloatField(null=True)
+    latency_mean = models.FloatField(null=True)
+    latency_most = models.FloatField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["store_point", "resolution", "at"], name="probe_sample_once"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["resolution", "at"], name="probe_sample_by_age")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.store_point_id} at {self.at}"
+
+
+class SpaceSample(models.Model):
+    """How full a filesystem was at the end of one piece of time."""
+
+    filesystem = models.ForeignKey(
+        Filesystem,
+        on_delete=models.CASCADE,
+        related_name="space_samples",
+        db_index=False,
+    )
+    resolution = models.PositiveSmallIntegerField(choices=Resolution.choices)
+    at = models.DateTimeField()
+    total_bytes = models.BigIntegerField()
+    free_bytes = models.BigIntegerField()
+    used_bytes = models.BigIntegerField()
+    used_inodes = models.BigIntegerField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["filesystem", "resolution", "at"], name="space_sample_once"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["resolution", "at"], name="space_sample_by_age")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.filesystem_id} at {self.at}"
+
+
+class HistoryLimit(models.Model):
+    """How much history is kept: one row, set in Settings > System."""
+
+    five_minutes_days = models.PositiveIntegerField(default=7)
+    hours_days = models.PositiveIntegerField(default=90)
+    days_days = models.PositiveIntegerField(default=1825)
+    # However long that is, never more rows than take this much.
+    most_megabytes = models.PositiveIntegerField(default=1024)
+    changed_at = models.DateTimeField()
+    changed_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(pk=1), name="history_limit_is_one_row")
+        ]
+
+    def __str__(self) -> str:
+        return "how much history is kept"
+
+
 class AgentRequest(models.Model):
     """A question put to an agent, and its answer when it came.
 
@@ -274,7 +472,12 @@ class AgentRequest(models.Model):
         Server, on_delete=models.CASCADE, related_name="agent_requests"
     )
     kind = models.CharField(
-        max_length=10, choices=[("inspect", "inspect"), ("adopt", "adopt")]
+        max_length=10,
+        choices=[
+            ("inspect", "inspect"),
+            ("adopt", "adopt"),
+            ("readopt", "readopt"),
+        ],
     )
     payload = models.JSONField(default=dict)
     asked_by = models.ForeignKey(

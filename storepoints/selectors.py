@@ -12,6 +12,7 @@ from django.db.models import (
     Case,
     CharField,
     Count,
+    ExpressionWrapper,
     F,
     Q,
     QuerySet,
@@ -21,7 +22,7 @@ from django.db.models import (
 
 from console.kit import heartbeat
 from storepoints.engine import FUTURE, TICK_SILENCE, end_of_belief
-from storepoints.models import Destination, Server, StorePoint
+from storepoints.models import Destination, Filesystem, Server, StorePoint
 from storepoints.states import Reason, State
 
 
@@ -79,9 +80,16 @@ def with_shown_state(
 
 
 def store_points(*, now: datetime, pulse: Pulse) -> QuerySet[StorePoint]:
-    """Return all store points with server, destination and shown state."""
+    """Return all store points with server, destination, filesystem and shown state."""
     return with_shown_state(
-        StorePoint.objects.select_related("server__destination"), now=now, pulse=pulse
+        StorePoint.objects.select_related("server__destination", "filesystem")
+        # A list of 100 rows has no use for what may be kilobytes in each.
+        .defer("filesystem__devices", "filesystem__memory")
+        .annotate(
+            is_accepting=ExpressionWrapper(_is_accepting(), output_field=BooleanField())
+        ),
+        now=now,
+        pulse=pulse,
     )
 
 
@@ -122,6 +130,16 @@ def _works_now(now: datetime, store_point: str = "") -> Q:
     )
 
 
+def _is_accepting(store_point: str = "") -> Q:
+    """Return the condition that nobody, and no fence, disabled inbound backup."""
+    return Q(
+        **{
+            f"{store_point}accepts_inbound": True,
+            f"{store_point}fenced_at__isnull": True,
+        }
+    )
+
+
 def destinations(*, now: datetime) -> QuerySet[Destination]:
     """Return all destinations with the counts of their servers and store points."""
     return Destination.objects.annotate(
@@ -129,11 +147,28 @@ def destinations(*, now: datetime) -> QuerySet[Destination]:
         store_point_count=Count("servers__store_points", distinct=True),
         accepting_count=Count(
             "servers__store_points",
-            filter=Q(servers__store_points__accepts_inbound=True)
+            filter=_is_accepting("servers__store_points__")
             & _works_now(now, "servers__store_points__"),
             distinct=True,
         ),
+        fenced_count=Count(
+            "servers__store_points",
+            filter=Q(servers__store_points__fenced_at__isnull=False),
+            distinct=True,
+        ),
     ).order_by("name")
+
+
+def is_in_alert() -> Q:
+    """Return the condition that an ongoing alert concerns a store point.
+
+    Its own, or one of the filesystem that it lies on; what Settings > Notifications
+    hides does not count. Alerts are above this app, so they are asked by the relation.
+    """
+    ongoing = {"alerts__cleared_at__isnull": True, "alerts__is_shown": True}
+    return Q(pk__in=StorePoint.objects.filter(**ongoing).order_by().values("pk")) | Q(
+        filesystem__in=Filesystem.objects.filter(**ongoing).order_by().values("pk")
+    )
 
 
 def count_by_shown_state(
@@ -155,7 +190,7 @@ def accepting_by_destination(keys: set[int], *, now: datetime) -> dict[str, set[
         )
     }
     rows = StorePoint.objects.filter(
-        _works_now(now), server__destination__in=keys, accepts_inbound=True
+        _works_now(now), _is_accepting(), server__destination__in=keys
     ).values_list("pk", "server__destination__name")
     for key, name in rows:
         accepting[name].add(key)

@@ -77,3 +77,29 @@ FAILED = frozenset({State.OFFLINE, State.NOT_RESPONDING})
 BELIEVED_AT_ONCE = frozenset(
     {Reason.NOT_MOUNTED, Reason.DIFFERENT_VOLUME, Reason.WRONG_STORE_POINT}
 )
+
+#: Reasons for which what is backed up now would land where it should not, or nowhere:
+#: the fence, where a destination has one, disables inbound backup.
+FENCING = frozenset(
+    {
+        Reason.NOT_MOUNTED,
+        Reason.DIFFERENT_VOLUME,
+        Reason.WRONG_STORE_POINT,
+        Reason.READ_ONLY,
+    }
+)
+
+#: Reasons after which a person may re-adopt a store point: where it is now, on the
+#: volume that is there now.
+READOPTABLE = frozenset(
+    {
+        Reason.PATH_MISSING,
+        Reason.NOT_MOUNTED,
+        Reason.DIFFERENT_VOLUME,
+        Reason.WRONG_STORE_POINT,
+        Reason.MARKER_MISSING,
+    }
+)
+
+#: Reasons that are found after space and inodes were read: these are still known.
+MEASURED = frozenset({Reason.READ_ONLY, Reason.FULL, Reason.NO_INODES})

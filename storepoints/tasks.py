@@ -21,6 +21,12 @@ def tick() -> None:
     services.ask_for_adoption(now=now)
 
 
+@shared_task(name="storepoints.keep_history")
+def keep_history() -> None:
+    """Roll up samples, remove old ones, make forecasts."""
+    services.keep_history(now=clock.now())
+
+
 @shared_task(name=wire.REPORT_TASK)
 def record_report(envelope: Any = None) -> None:
     """Record a report; one that cannot be believed is logged and dropped."""

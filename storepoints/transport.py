@@ -1,4 +1,4 @@
-"""Kombu's Redis transport, which what is no message does not stop.
+"""Kombu's Redis transport, which neither garbage nor a lost connection stops.
 
 Whoever may append to a queue can append anything. Kombu's own transport ends the worker
 at what is not JSON, and Celery's at a task whose arguments are not a list, each time it
@@ -8,13 +8,20 @@ because the agent runs without it.
 
 from __future__ import annotations
 
+import errno
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
+from celery import signals
 from kombu.transport import TRANSPORT_ALIASES, redis
 
 logger = logging.getLogger(__name__)
+
+#: The header that says when a message was published, in seconds since 1970: Celery
+#: itself notes no such thing, and a queue's lag is the age of what waits in it.
+PUBLISHED_AT = "published_at"
 
 #: What parsing raises when the data has another shape than expected.
 MALFORMED = (
@@ -28,7 +35,7 @@ MALFORMED = (
 
 
 class Channel(redis.Channel):
-    """A channel that drops what it cannot read."""
+    """A channel that drops what it cannot read, and connects again when it is lost."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
@@ -37,6 +44,18 @@ class Channel(redis.Channel):
             # It is off the queue already, and was never a message to acknowledge.
             logger.warning("dropped what is no message: %r", error)
             return True
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002 - as Kombu declares it
+        """Acknowledge a message; raises BrokenPipeError when the connection is lost.
+
+        Of all errors it is the one that Kombu hands on. Any other it logs and forgets:
+        the message counts as in hand for ever, and with as many as may be in hand at
+        once no other is asked for, also when the broker is back.
+        """
+        try:
+            super().basic_ack(delivery_tag, multiple)
+        except self.connection_errors as error:  # type: ignore[attr-defined] # no stub
+            raise BrokenPipeError(errno.EPIPE, str(error)) from error
 
     def basic_consume(
         self,
@@ -66,7 +85,18 @@ class Transport(redis.Transport):
     Channel = Channel
 
 
+def _note_when(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    if headers is not None:
+        headers[PUBLISHED_AT] = time.time()
+
+
 def use() -> None:
-    """Let every broker address of Redis and Valkey be served by this transport."""
+    """Let every broker address of Redis and Valkey be served by this transport.
+
+    What is published from then on carries PUBLISHED_AT.
+    """
+    signals.before_task_publish.connect(
+        _note_when, weak=False, dispatch_uid="storepoints.published_at"
+    )
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"

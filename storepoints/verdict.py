@@ -7,10 +7,12 @@ agent found. No Django.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from storepoints.pieces import instant
 from storepoints.states import Reason, State
 
 STATE_WORDS = {
@@ -46,7 +48,8 @@ REASON_WORDS = {
     Reason.STALE: "no recent reading",
 }
 
-#: What each check of an agent is called on the store point's page, in order.
+#: What each check is called on the store point's page, in order. All are the agent's
+#: but the limits, which the master judges.
 CHECK_WORDS = {
     "path": "Path exists",
     "volume": "Right volume",
@@ -54,12 +57,30 @@ CHECK_WORDS = {
     "mount": "Mounted read-write",
     "space": "Volume answers",
     "write": "Can be written and read",
+    "limits": "Within its limits",
+    "device": "Drive, array, volume",
 }
+
+#: Limits of space, inodes and latency, in words; what devices say is another step.
+LIMIT_WORDS = {
+    "critically-low-space": "critically low on space",
+    "low-space": "low on space",
+    "low-inodes": "low on inodes",
+    "filling-up": "filling up",
+    "slow": "writing is slow",
+}
+
+#: What is said of a check that has an explanation in place of an answer. Whether the
+#: path exists is only noted where its volume is not there: that is the verdict.
+UNANSWERED = {"path": "noted", "write": "skipped", "device": "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of "Why": ``mark`` is passed, failed or not-asked."""
+    """One line of "Why".
+
+    ``mark`` is passed, failed, noted, skipped, unknown or not-asked.
+    """
 
     label: str
     mark: str
@@ -75,11 +96,17 @@ def describe(state: State | str, reason: Reason | str) -> str:
 
 
 def steps(
-    *, state: State, evidence: Mapping[str, Any], server_says: str, server_ok: bool
+    *,
+    state: State,
+    evidence: Mapping[str, Any],
+    server_says: str,
+    server_ok: bool,
+    limits: Collection[str] | None = None,
 ) -> list[Step]:
     """Return the layers of the newest verdict, in the order in which they were asked.
 
     What could not be asked, because a layer below had failed, is said to be so.
+    ``limits`` are those that are passed, None where that is not judged.
     """
     first = Step("Server reports", "passed" if server_ok else "failed", server_says)
     if state == State.SERVER_OFFLINE:
@@ -91,13 +118,30 @@ def steps(
     }
     return [
         first,
-        *(_step(name, word, found.get(name)) for name, word in CHECK_WORDS.items()),
+        *(
+            _step_of_limits(word, limits)
+            if name == "limits"
+            else _step(name, word, found.get(name))
+            for name, word in CHECK_WORDS.items()
+        ),
     ]
+
+
+def _step_of_limits(word: str, limits: Collection[str] | None) -> Step:
+    if limits is None:
+        return Step(word, "not-asked", "")
+    passed = [words for limit, words in LIMIT_WORDS.items() if limit in limits]
+    if passed:
+        return Step(word, "failed", ", ".join(passed))
+    return Step(word, "passed", "space, inodes and latency")
 
 
 def _step(name: str, word: str, check: Mapping[str, Any] | None) -> Step:
     if check is None or check.get("ok") is None:
-        return Step(word, "not-asked", "")
+        why = str((check or {}).get("found") or "")
+        return Step(
+            word, UNANSWERED.get(name, "not-asked") if why else "not-asked", why
+        )
     seconds = check.get("seconds")
     seconds = float(seconds) if isinstance(seconds, int | float) else None
     if check["ok"] is True:
@@ -117,6 +161,22 @@ def _step(name: str, word: str, check: Mapping[str, Any] | None) -> Step:
     )
 
 
+def found_in_words(found: Mapping[str, Any]) -> str:
+    """Return in one line what an alert kept of its evidence; empty when it kept none.
+
+    "Right volume: expected ext4 a1b2 on /dev/sdd1, found the root filesystem (EIO)".
+    """
+    parts = []
+    if found.get("expected"):
+        parts.append(f"expected {found['expected']}")
+    if found.get("found"):
+        parts.append(f"found {found['found']}" if parts else str(found["found"]))
+    text = ", ".join(parts)
+    if found.get("errno"):
+        text = f"{text} ({found['errno']})".strip()
+    return f"{found['check']}: {text}" if found.get("check") and text else text
+
+
 @dataclass(frozen=True, slots=True)
 class Cure:
     """What to do: a sentence, and the command to type on the server if there is one."""
@@ -133,8 +193,12 @@ def cure(
     volume: Mapping[str, Any],
     server_name: str,
     marker: Mapping[str, Any] | None = None,
+    devices: Mapping[str, Any] | None = None,
 ) -> Cure | None:
-    """Return what to do about a state, or None where nothing is to be done."""
+    """Return what to do about a state, or None where nothing is to be done.
+
+    ``devices`` is what lies below the volume, as ``Filesystem.devices`` has it.
+    """
     mount_point = str(volume.get("mount_point") or path)
     quoted = shlex.quote(path)
     if state == State.SERVER_OFFLINE:
@@ -185,7 +249,7 @@ def cure(
             "The volume is there, but the identity marker .storepoint/identity.json "
             "is missing or damaged. If the data was wiped or the wrong copy was "
             "restored, find out before anything is written. If only the marker was "
-            "lost, restore it, or remove the store point and add it again.",
+            "lost, restore it, or re-adopt the store point.",
             f"ls -la {shlex.quote(path + '/.storepoint')}",
         ),
         Reason.READ_ONLY: Cure(
@@ -222,6 +286,17 @@ def cure(
             "Few inodes are left: reduce the number of files before none are.",
             f"df -i {quoted}",
         ),
+        Reason.VOLUME_DEGRADED: Cure(
+            _with_what(devices, "The volume works, but something below it does not.")
+            + " Find out which device it is and replace it before another one fails; "
+            "the data is not safe until the volume is whole again.",
+            device_command(devices, mount_point=mount_point, volume=volume),
+        ),
+        Reason.DRIVE_FAILING: Cure(
+            _with_what(devices, "A drive below the volume is failing.")
+            + " See that there is a copy of what is on it, then replace the drive.",
+            device_command(devices, mount_point=mount_point, volume=volume),
+        ),
     }
     return cures.get(reason)
 
@@ -233,3 +308,85 @@ def _wrong_store_point(marker: Mapping[str, Any] | None) -> str:
         f"{whose}Mount it at its own place, and the right disk here. Nothing must be "
         "written to it under this name."
     )
+
+
+def _with_what(devices: Mapping[str, Any] | None, otherwise: str) -> str:
+    what = str((devices or {}).get("text") or "")
+    return f"{what[:1].upper()}{what[1:]}." if what else otherwise
+
+
+#: What to type about the level that is not well, by the beginning of its kind; its
+#: own name, or the directory that the volume is mounted at, stands in the braces.
+_DEVICE_COMMANDS = (
+    ("array", "mdadm --detail /dev/{name}"),
+    ("ZFS pool", "zpool status -v {name}"),
+    ("ZFS", "zpool status -x"),
+    ("btrfs", "btrfs device stats {mount_point}; btrfs filesystem show {mount_point}"),
+    ("ext", "dmesg --level=err,warn | tail -50; findmnt {mount_point}"),
+    ("multipath", "multipath -ll {name}"),
+    ("LVM", "lvs -a -o +devices,lv_health_status"),
+    ("loop", "losetup --list"),
+    ("drive", "smartctl -a /dev/{name}"),
+    ("NVMe", "smartctl -a /dev/{name}"),
+    ("virtual disk", "dmesg --level=err,warn | tail -50"),
+)
+
+
+def device_command(
+    devices: Mapping[str, Any] | None,
+    *,
+    mount_point: str,
+    volume: Mapping[str, Any],
+) -> str:
+    """Return what to type to see what is wrong below a volume.
+
+    It asks about the topmost level that is not well, or about the volume by its type
+    when the levels are not known. A failing drive is asked itself, wherever it is.
+    """
+    stack = (devices or {}).get("stack")
+    levels = list(_levels(stack)) if isinstance(stack, Mapping) else []
+    bad = [each for each in levels if each.get("health") in ("degraded", "failing")]
+    if (devices or {}).get("health") == "failing":
+        bad.sort(key=lambda each: each.get("health") != "failing")
+    kinds = [(str(each.get("kind")), str(each.get("name"))) for each in bad]
+    kinds.append((str(volume.get("fs_type") or ""), ""))
+    for kind, name in kinds:
+        for beginning, command in _DEVICE_COMMANDS:
+            if kind.lower().startswith(beginning.lower()) and (
+                name or "{name}" not in command
+            ):
+                return command.format(
+                    name=shlex.quote(name), mount_point=shlex.quote(mount_point)
+                )
+    return "lsblk -o NAME,TYPE,SIZE,MODEL,SERIAL,STATE,MOUNTPOINTS"
+
+
+def _levels(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield node
+    for below in node.get("below") or ():
+        if isinstance(below, Mapping):
+            yield from _levels(below)
+
+
+def fallen_through(
+    found: Mapping[str, Any], *, since: datetime | None, reason: Reason
+) -> dict[str, Any] | None:
+    """Return what was written below a path while its volume was not mounted.
+
+    ``found`` is StorePoint.fall_through, ``since`` when the state began that holds now.
+    Instants instead of seconds; ``is_over`` when the volume is back, ``is_measuring``
+    while this outage has no measure yet. None when there is nothing to say.
+    """
+    is_now = reason == Reason.NOT_MOUNTED
+    began = found.get("since") or 0
+    if is_now and (not found or (since is not None and began < since.timestamp())):
+        return {"is_measuring": True}
+    if not found:
+        return None
+    newest = found.get("newest_at")
+    return {
+        **found,
+        "since": instant(began) if began else None,
+        "newest_at": instant(newest) if newest else None,
+        "is_over": not is_now,
+    }

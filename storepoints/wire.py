@@ -25,6 +25,10 @@ REPORTS_QUEUE = "reports"
 MAXIMUM_BYTES = 32 * 1024 * 1024
 
 
+#: The year 3000, in seconds since 1970: no instant that an agent means lies beyond.
+END_OF_TIME = 32_503_680_000
+
+
 class Refused(ValueError):
     """An envelope that is not what it should be; the text says what was expected."""
 
@@ -106,3 +110,14 @@ def unseal(envelope: object, *, server: str, key: str) -> dict[str, Any]:
         found = message.get("version") if isinstance(message, dict) else message
         raise Refused(f"expected a message of version {VERSION}, found {found!r}")
     return message
+
+
+def seconds_in(data: dict[str, Any], name: str) -> float:
+    """Return an instant as seconds since the epoch; Refused when it is none."""
+    value = data.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Neither infinity nor "not a number" lies between the bounds, and an integer that
+    # does fits a float.
+    if is_number and value is not None and 0 < value < END_OF_TIME:
+        return float(value)
+    raise Refused(f"expected seconds since 1970 in {name!r}, found {value!r}")

@@ -28,7 +28,8 @@ PROBE = "probe"
 MAXIMUM_MARKER_BYTES = 64 * 1024
 PROBE_BYTES = 4096
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: How a directory is opened: what else stands there, a link included, is refused.
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _KINDS = {
@@ -81,7 +82,7 @@ def open_directory(path: str) -> int:
     Raises OSError.
     """
     try:
-        return os.open(path, _DIRECTORY)
+        return os.open(path, DIRECTORY)
     except OSError as error:
         if error.errno != errnos.ENAMETOOLONG:
             raise
@@ -97,7 +98,7 @@ def open_directory(path: str) -> int:
             )
             os.close(here)
             here = below
-        return os.open(b"/".join(parts), _DIRECTORY, dir_fd=here)
+        return os.open(b"/".join(parts), DIRECTORY, dir_fd=here)
     finally:
         os.close(here)
 
@@ -125,6 +126,19 @@ def kind_of(mode: int) -> str:
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_EMPTY_PATH = 0x1000
 _STATX_MNT_ID = 0x1000
+
+
+class _Statx(ctypes.Structure):
+    """What is of interest here in ``struct statx`` of ``include/uapi/linux/stat.h``."""
+
+    _fields_ = (
+        ("mask", ctypes.c_uint32),
+        ("before", ctypes.c_uint8 * 140),
+        ("mount_id", ctypes.c_uint64),
+        ("after", ctypes.c_uint8 * 104),
+    )
+
+
 _statx = getattr(_libc, "statx", None)
 if _statx is not None:
     _statx.argtypes = (
@@ -139,17 +153,18 @@ if _statx is not None:
 def mount_id(descriptor: int) -> int:
     """Return the id of the mount that an open file was reached through.
 
-    ``statx`` tells it since Linux 5.8 (``stx_mnt_id`` at offset 144); before, the
-    kernel's ``fdinfo`` does. Raises OSError.
+    ``statx`` tells it since Linux 5.8; before, the kernel's ``fdinfo`` does. Raises
+    OSError.
     """
     if _statx is not None:
-        buffer = ctypes.create_string_buffer(256)
-        if _statx(descriptor, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, buffer) != 0:
+        found = _Statx()
+        asked = ctypes.byref(found)
+        if _statx(descriptor, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, asked) != 0:
             number = ctypes.get_errno()
             if number not in (errnos.ENOSYS, errnos.EINVAL):
                 raise OSError(number, os.strerror(number))
-        elif int.from_bytes(buffer.raw[:4], "little") & _STATX_MNT_ID:
-            return int.from_bytes(buffer.raw[144:152], "little")
+        elif found.mask & _STATX_MNT_ID:
+            return int(found.mount_id)
     with Path(f"/proc/self/fdinfo/{descriptor}").open(encoding="ascii") as lines:
         for line in lines:
             if line.startswith("mnt_id:"):
@@ -163,28 +178,39 @@ def open_meta(directory: int) -> int:
     Raises Failure: the probe never makes it.
     """
     try:
-        return os.open(META, _DIRECTORY, dir_fd=directory)
+        return os.open(META, DIRECTORY, dir_fd=directory)
     except OSError as error:
         raise _marker_failure(META, directory, error) from error
 
 
 def read_marker(meta: int) -> dict[str, Any]:
     """Return what the identity marker says. Raises Failure."""
+    return parse_marker(read_marker_bytes(meta))
+
+
+def read_marker_bytes(meta: int) -> bytes:
+    """Return the identity marker as it stands on the disk. Raises Failure."""
     try:
         descriptor = os.open(MARKER, _FILE, dir_fd=meta)
     except OSError as error:
         raise _marker_failure(MARKER, meta, error) from error
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _no_marker(f"{MARKER} is {kind_of(status.st_mode)}")
-        if status.st_size > MAXIMUM_MARKER_BYTES:
-            raise _no_marker(f"{MARKER} has {status.st_size} bytes")
-        text = os.read(descriptor, MAXIMUM_MARKER_BYTES + 1)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise _no_marker(f"{MARKER} is {kind_of(status.st_mode)}")
+            if status.st_size > MAXIMUM_MARKER_BYTES:
+                raise _no_marker(f"{MARKER} has {status.st_size} bytes")
+            text = os.read(descriptor, status.st_size + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise Failure(Reason.IO_ERROR, "an identity marker", error) from error
-    finally:
-        os.close(descriptor)
+    return text
+
+
+def parse_marker(text: bytes) -> dict[str, Any]:
+    """Return what the bytes of a marker say. Raises Failure."""
     if not text.strip():
         raise _no_marker(f"{MARKER} is empty")
     try:
@@ -196,19 +222,19 @@ def read_marker(meta: int) -> dict[str, Any]:
     return marker
 
 
-def _no_marker(found: str) -> Failure:
-    return Failure(Reason.MARKER_MISSING, "an identity marker", found=found)
+def _no_marker(found: str, error: OSError | None = None) -> Failure:
+    return Failure(Reason.MARKER_MISSING, "an identity marker", error, found=found)
 
 
 def _marker_failure(name: str, directory: int, error: OSError) -> Failure:
     if error.errno == errnos.ENOENT:
-        return _no_marker(f"{name} is missing")
+        return _no_marker(f"{name} is missing", error)
     if error.errno in (errnos.ENOTDIR, errnos.ELOOP, errnos.ENXIO):
         kind = "something else"
         with contextlib.suppress(OSError):
             mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
             kind = kind_of(mode)
-        return _no_marker(f"{name} is {kind}")
+        return _no_marker(f"{name} is {kind}", error)
     if error.errno in (errnos.EACCES, errnos.EPERM):
         reason = Reason.PERMISSION_DENIED
     else:
@@ -230,9 +256,10 @@ def write_and_read_back(meta: int, directory: int, step: Step) -> None:
     fresh = os.urandom(32) * (PROBE_BYTES // 32)
     step.call = "open for writing"
     try:
-        descriptor = _create(meta)
+        descriptor = _create(meta, step)
     except OSError as error:
-        raise write_failure(error, directory, "open") from error
+        call = "unlink" if step.call == "unlink" else "open"
+        raise write_failure(error, directory, call) from error
     try:
         try:
             step.call = "write"
@@ -245,6 +272,8 @@ def write_and_read_back(meta: int, directory: int, step: Step) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             step.call = "read"
             back = os.pread(descriptor, PROBE_BYTES + 1, 0)
+            # NFS tells only here what it could not write.
+            step.call = "close"
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -266,14 +295,16 @@ def write_and_read_back(meta: int, directory: int, step: Step) -> None:
         )
 
 
-def _create(meta: int) -> int:
+def _create(meta: int, step: Step) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(PROBE, flags, 0o600, dir_fd=meta)
     except FileExistsError:
         # A prober that was killed left it, or somebody else put it there: a link to
         # another file must not be written through, so it is removed, never opened.
+        step.call = "unlink"
         os.unlink(PROBE, dir_fd=meta)
+        step.call = "open for writing"
         return os.open(PROBE, flags, 0o600, dir_fd=meta)
 
 
@@ -295,6 +326,29 @@ def write_failure(error: OSError, directory: int, call: str) -> Failure:
             if has_no_inodes and (space.f_bfree > 0 and call == "open"):
                 reason = Reason.NO_INODES
     return Failure(reason, f"{PROBE_BYTES} bytes written", error, found=found)
+
+
+def write_file(directory: int, name: str, text: bytes) -> None:
+    """Write a file that is not there yet, whole, for everybody to read, and flush it.
+
+    Raises OSError; then nothing is left of it.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o644, dir_fd=directory)
+    try:
+        try:
+            with contextlib.suppress(OSError):  # vfat has no modes to set
+                os.fchmod(descriptor, 0o644)
+            rest = memoryview(text)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=directory)
+        raise
 
 
 def read_inbound(meta: int) -> str | None:

@@ -4,6 +4,10 @@ The file is changed only inside a probe that just found the right volume with th
 identity. While the hook has not succeeded, ``inbound.pending`` stands beside it. The
 hook runs in a thread of its own, so that it never delays a verdict; it may run again
 for the same state (after a failure or a restart) and must not mind.
+
+A fence disables inbound backup of a store point whose volume is not there, is not the
+right one or cannot be written: then nothing is written below its path, and the hook
+alone is told.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from storepoints.agent.disk import INBOUND, PENDING, read_inbound
-from storepoints.agent.messages import InboundFinding, Spec
+from storepoints.agent.disk import INBOUND, PENDING, read_inbound, write_file
+from storepoints.agent.messages import Finding, InboundFinding, Spec
+from storepoints.states import FENCING, Reason
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +33,18 @@ COMPLAINT_CHARACTERS = 200
 
 #: The agent's own is narrower; a hook writes what other programs are to read.
 HOOK_UMASK = 0o022
+
+
+#: What is said of a fence where no hook can be told of it.
+NO_HOOK_WORDS = {
+    Reason.NOT_MOUNTED: "no hook is set: programs that read .storepoint/inbound find "
+    "no file",
+    Reason.DIFFERENT_VOLUME: "no hook is set: what programs read in "
+    ".storepoint/inbound there is not this store point's",
+    Reason.WRONG_STORE_POINT: "no hook is set: what programs read in "
+    ".storepoint/inbound there is the other store point's",
+    Reason.READ_ONLY: "no hook is set, and .storepoint/inbound cannot be changed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +85,26 @@ class Switch:
         outcome = self._outcomes.get(spec.id)
         error = ""
         try:
-            if desired and applied != desired and spec.id not in self._running:
-                self._outcomes.pop(spec.id, None)
-                outcome = None
-                if self._hook:
+            if spec.id in self._running or not desired:
+                pass
+            elif applied != desired:
+                if outcome is not None and (
+                    not spec.is_fenced or outcome != _Outcome(desired, "")
+                ):
+                    self._outcomes.pop(spec.id, None)
+                    outcome = None
+                # A fence may have told the hook before the volume came back.
+                if self._hook and outcome is None:
                     _write(meta, PENDING, desired)
                     pending = True
                 _write(meta, INBOUND, desired)
                 applied = read_inbound(meta)
+            elif self._hook and not pending and _was_told(outcome, spec) != desired:
+                # A fence told it otherwise, and was lifted while the volume was away.
+                self._outcomes.pop(spec.id, None)
+                outcome = None
+                _write(meta, PENDING, desired)
+                pending = True
             has_succeeded = (
                 outcome is not None and outcome.state == applied and not outcome.error
             )
@@ -88,11 +117,43 @@ class Switch:
             error = outcome.error
         return {"applied": applied, "pending": pending, "error": error}
 
+    def fence(self, spec: Spec, finding: Finding) -> Finding:
+        """Return the finding with what of a fence is applied, where that is the hook's.
+
+        Of a store point that is fenced because of what was just found, nothing is read
+        or written: what lies at its path is not its own, or cannot be changed. The hook
+        is pending until it has succeeded, once for each fence; after a failure it is
+        run again at the next probe.
+        """
+        if (
+            not spec.is_fenced
+            or spec.inbound != "disabled"
+            or finding["reason"] not in FENCING
+        ):
+            return finding
+        outcome = self._outcomes.get(spec.id)
+        if outcome is not None and outcome.state != "disabled":
+            outcome = None
+        inbound: InboundFinding = {"applied": None, "pending": True, "error": ""}
+        if finding["inbound"]["applied"] == "disabled" and not self._hook:
+            # Read-only, and the file said so before.
+            inbound = {"applied": "disabled", "pending": False, "error": ""}
+        elif not self._hook:
+            words = NO_HOOK_WORDS[Reason(finding["reason"])]
+            inbound = {"applied": None, "pending": False, "error": words}
+        elif outcome is not None and outcome.error:
+            inbound["error"] = outcome.error
+        elif outcome is not None:
+            inbound = {"applied": "disabled", "pending": False, "error": ""}
+        return {**finding, "inbound": inbound}
+
     def run_hook(self, spec: Spec, inbound: InboundFinding) -> None:
         """Start the hook of a store point whose finding says that it is pending."""
-        if not self._hook or not inbound["pending"] or inbound["applied"] is None:
-            return
         state = inbound["applied"]
+        if state is None and spec.is_fenced:
+            state = "disabled"
+        if not self._hook or not inbound["pending"] or state is None:
+            return
         with self._lock:
             if spec.id in self._running or self._is_stopped:
                 return
@@ -172,6 +233,16 @@ class Switch:
         return f"hook {how}: {text[-COMPLAINT_CHARACTERS:]}".rstrip(": ")
 
 
+def _was_told(outcome: _Outcome | None, spec: Spec) -> str:
+    """Return which state the hook was told last: as remembered, or as the master says.
+
+    The master's word stands in after a restart; it is behind what was just done here.
+    """
+    if outcome is not None:
+        return outcome.state
+    return spec.told or spec.inbound
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -192,13 +263,6 @@ def _write(meta: int, name: str, word: str) -> None:
     temporary = f"{name}.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=meta)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o644, dir_fd=meta)
-    try:
-        os.fchmod(descriptor, 0o644)
-        os.write(descriptor, f"{word}\n".encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_file(meta, temporary, f"{word}\n".encode())
     os.replace(temporary, name, src_dir_fd=meta, dst_dir_fd=meta)
     os.fsync(meta)

@@ -23,6 +23,7 @@ from storepoints.agent.config import (
     load_configuration,
     readable_by_others,
 )
+from storepoints.logs import BrokerAwayFilter
 
 logger = logging.getLogger("storepoints.agent")
 
@@ -79,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         # In `up` like every other line on that terminal.
         datefmt="%H:%M:%S" if is_part_of_up else None,
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(BrokerAwayFilter())
     if is_readable:
         logger.warning(
             "%s holds this server's key and may be read by others: chmod 600 it", path

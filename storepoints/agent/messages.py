@@ -6,6 +6,7 @@ texts made with ``os.fsdecode``: bytes that are not UTF-8 stand as surrogates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -39,6 +40,8 @@ class Volume(VolumeId, Space):
 
     options: list[str]
     is_read_only: bool
+    #: What lies below it, None while that is not known: agent/devices/tree.py.
+    devices: Mapping[str, Any] | None
 
 
 class Check(TypedDict):
@@ -51,6 +54,55 @@ class Check(TypedDict):
     expected: str
     found: str
     errno: str
+
+
+class FallThrough(TypedDict):
+    """What lies below a store point's path while its volume is not mounted.
+
+    Only what was written since the store point was last well. ``is_complete`` is false
+    when there was more than the agent had time to count.
+    """
+
+    bytes: int
+    files: int
+    newest_at: float | None
+    is_complete: bool
+
+
+class StaleArchive(TypedDict):
+    """An archive that has not changed for long; ``changed_at`` is its last change."""
+
+    name: str
+    changed_at: float
+
+
+class Archives(TypedDict):
+    """What was found of the archives in a store point; times in epoch seconds.
+
+    ``warning`` and ``critical`` count those that have not changed for longer than the
+    limits (storepoints/archives.py); the second are among the first. ``is_complete`` is
+    false when there was more than the agent had time to look at.
+    """
+
+    at: float
+    count: int
+    newest_at: float | None
+    warning: int
+    critical: int
+    oldest: list[StaleArchive]
+    is_complete: bool
+
+
+class DeviceFinding(TypedDict):
+    """What the devices below a store point's filesystem say, in short (layer 8).
+
+    ``health`` is ok, degraded, failing or unknown; ``reason`` is volume-degraded,
+    drive-failing or empty. The whole tree rides in the list of volumes.
+    """
+
+    health: str
+    reason: str
+    text: str
 
 
 class InboundFinding(TypedDict):
@@ -79,6 +131,12 @@ class Finding(TypedDict):
     checks: list[Check]
     marker: dict[str, Any] | None
     inbound: InboundFinding
+    #: Whether a file was written: False when that was skipped, None when not reached.
+    wrote: bool | None
+    fall_through: FallThrough | None
+    device: DeviceFinding | None
+    #: None while there is nothing new to say of them.
+    archives: Archives | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +150,15 @@ class Spec:
     deadline_seconds: float
     write: bool
     inbound: str
+    #: A write probe is skipped when the last good one is younger than this.
+    write_seconds: float = 0.0
+    #: Whether inbound backup is disabled by the fence: then the hook is to be told
+    #: even when the volume is not there to be written to.
+    is_fenced: bool = False
+    #: When it was last found working, in epoch seconds by this server's clock.
+    well_at: float | None = None
+    #: What the master was last told to be applied; empty when that is not known.
+    told: str = ""
 
 
 def spec_of(data: dict[str, Any]) -> Spec:
@@ -123,6 +190,24 @@ def spec_of(data: dict[str, Any]) -> Spec:
     revision = data.get("inbound_revision", 0)
     if isinstance(revision, bool) or not isinstance(revision, int):
         raise ValueError(f"inbound_revision is {revision!r}: expected a whole number")
+    write_seconds = data.get("write_seconds", 0.0)
+    if (
+        isinstance(write_seconds, bool)
+        or not isinstance(write_seconds, int | float)
+        or not 0 <= write_seconds <= 86_400
+    ):
+        raise ValueError(
+            f"write_seconds is {write_seconds!r}: expected a number from 0 to 86400"
+        )
+    is_fenced = data.get("is_fenced", False)
+    if not isinstance(is_fenced, bool):
+        raise ValueError(f"is_fenced is {is_fenced!r}: expected true or false")
+    well_at = data.get("well_at")
+    if isinstance(well_at, bool) or not isinstance(well_at, int | float | None):
+        raise ValueError(f"well_at is {well_at!r}: expected seconds since 1970 or null")
+    told = data.get("told", "")
+    if told not in ("", "enabled", "disabled"):
+        raise ValueError(f"told is {told!r}: expected enabled or disabled")
     return Spec(
         id=data["id"],
         name=data["name"],
@@ -131,6 +216,10 @@ def spec_of(data: dict[str, Any]) -> Spec:
         deadline_seconds=float(deadline),
         write=write,
         inbound=inbound,
+        write_seconds=float(write_seconds),
+        is_fenced=is_fenced,
+        well_at=None if well_at is None else float(well_at),
+        told=told,
     )
 
 

@@ -79,9 +79,12 @@ class Inbox:
         elif kind == "adopt":
             _texts(body, "path", "id", "name")
             _volume(body)
+        elif kind == "readopt":
+            _texts(body, "path", "id", "name")
+            _expects(body)
         else:
             raise wire.Refused(
-                f"kind is {kind!r}: expected 'probe', 'inspect' or 'adopt'"
+                f"kind is {kind!r}: expected 'probe', 'inspect', 'adopt' or 'readopt'"
             )
         return Order(kind, name, body, store_points, complaints)
 
@@ -122,6 +125,19 @@ def _volume(body: dict[str, Any]) -> None:
         volume_of(body.get("volume"))
     except ValueError as error:
         raise wire.Refused(str(error)) from error
+
+
+def _expects(body: dict[str, Any]) -> None:
+    expects = body.get("expects")
+    if (
+        not isinstance(expects, dict)
+        or not isinstance(expects.get("volume"), dict)
+        or not isinstance(expects.get("fingerprint"), str)
+        or not expects["fingerprint"]
+    ):
+        raise wire.Refused(
+            f"expects is {expects!r}: expected the volume and the fingerprint shown"
+        )
 
 
 def _store_points(body: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:

@@ -5,14 +5,13 @@ lines to its standard input and reads findings as JSON lines from its standard o
 It ends when its input ends, and the kernel kills it when the agent is gone. Killing it
 loses nothing: the agent tells the next one what to go on with.
 
-In:  ``settings`` (hook), ``probe`` (store points), ``inspect``, ``adopt``, ``hold`` and
-     ``release`` (paths on which the prober before this one is stuck).
+In:  ``settings`` (hook), ``probe`` (ids, and the store points that are new or changed), ``inspect``, ``adopt``, ``readopt``,
+     ``hold`` and ``release`` (paths on which the prober before this one is stuck).
 Out: ``finding``, ``answer``, ``volumes``, ``alive`` (with the stuck paths).
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import logging
@@ -23,11 +22,28 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from storepoints.agent.devices import DeviceWatch
+from storepoints.agent.fall_through import covering_below
 from storepoints.agent.inbound import Switch
-from storepoints.agent.messages import Finding, Spec, Volume, spec_of, volume_of
+from storepoints.agent.memory import Memory
+from storepoints.agent.messages import (
+    DeviceFinding,
+    Finding,
+    Spec,
+    Volume,
+    spec_of,
+    volume_of,
+)
 from storepoints.agent.mounts import Mounts
 from storepoints.agent.pool import Pool
-from storepoints.agent.tasks import OrderTask, ProbeTask, VolumeTask, lane_of
+from storepoints.agent.tasks import (
+    ArchivesTask,
+    MeasureTask,
+    OrderTask,
+    ProbeTask,
+    VolumeTask,
+    lane_of,
+)
 from storepoints.agent.volumes import real_mounts
 from storepoints.agent.watcher import Watcher
 
@@ -41,6 +57,10 @@ ALIVE_SECONDS = 2.0
 VOLUMES_SECONDS = 60.0
 VOLUMES_PAUSE_SECONDS = 1.0
 
+#: More than this does not wait in memory for the agent to read it.
+OUTLET_BYTES = 64 * 1024 * 1024
+OUTLET_PAUSE_SECONDS = 0.002
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -48,20 +68,24 @@ class Prober:
     """The orders of this process, the store points they named, and the way out."""
 
     def __init__(self, output: int) -> None:
-        self._output = output
-        self._output_lock = threading.Lock()
+        self._outlet = _Outlet(output)
         self._lock = threading.Lock()
         self._specs: dict[str, Spec] = {}
-        self._raw: dict[str, dict[str, Any]] = {}
+        self._memories: dict[str, Memory] = {}
+        self.server = ""
         self.mounts = Mounts()
         self.switch = Switch(self._hook_finished)
         self.pool = Pool()
         self._watcher = Watcher(self._mounts_changed)
         self._volumes_due = threading.Event()
+        self.devices = DeviceWatch(
+            self.pool, self.mounts, lambda: self._specs, self._devices_changed
+        )
 
     def serve(self, lines: Any) -> None:
         """Carry out orders until the input ends."""
         self._watcher.start()
+        self.devices.start()
         for target in (self._say_alive, self._list_volumes):
             threading.Thread(target=target, daemon=True).start()
         for line in lines:
@@ -69,6 +93,7 @@ class Prober:
                 self._carry_out(json.loads(line))
             except Exception:
                 logger.exception("an order was not understood")
+        self.devices.stop()
         self.switch.stop()
 
     # -- orders -------------------------------------------------------------------
@@ -77,9 +102,10 @@ class Prober:
         match order["do"]:
             case "probe":
                 self._probe(order)
-            case "inspect" | "adopt":
+            case "inspect" | "adopt" | "readopt":
                 self._answer(order)
             case "settings":
+                self.server = order["server"]
                 self.switch.configure(order["hook"], order["hook_timeout_seconds"])
             case "hold":
                 self._hold(order["paths"])
@@ -89,26 +115,32 @@ class Prober:
                 raise ValueError(f"unknown order {other!r}")
 
     def _probe(self, order: dict[str, Any]) -> None:
-        specs = self._remember(order["store_points"])
+        self._remember(order["store_points"])
         if order["complete"]:
-            self._forget_others({spec.id for spec in specs})
+            self._forget_others(set(order["ids"]))
+        specs = [self._specs[name] for name in order["ids"] if name in self._specs]
         self._watcher.watch(self._specs)
         table = self.mounts.refreshed()
         for spec in specs:
             lane = lane_of(spec.path, table)
-            self.pool.submit(ProbeTask(self, spec, order["cause"], lane))
+            memory = self._memory_of(spec.id)
+            self.pool.submit(ProbeTask(self, spec, order["cause"], lane, memory))
 
-    def _remember(self, entries: list[dict[str, Any]]) -> list[Spec]:
-        """Return the specs in an order; the same objects as long as nothing changes."""
+    def _remember(self, entries: list[dict[str, Any]]) -> None:
+        """Take over specs; those of other store points stay the same objects."""
+        changed = {data["id"]: spec_of(data) for data in entries}
+        if not changed:
+            return
         with self._lock:
-            changed: dict[str, Spec] = {}
-            for data in entries:
-                if self._raw.get(data["id"]) != data:
-                    changed[data["id"]] = spec_of(data)
-                    self._raw[data["id"]] = data
-            if changed:
-                self._specs = {**self._specs, **changed}
-            return [self._specs[data["id"]] for data in entries]
+            for name, spec in changed.items():
+                before = self._specs.get(name)
+                if before is not None and (before.path, before.volume) != (
+                    spec.path,
+                    spec.volume,
+                ):
+                    # Nothing that is remembered was seen there.
+                    self._memories.pop(name, None)
+            self._specs = {**self._specs, **changed}
 
     def _forget_others(self, known: set[str]) -> None:
         with self._lock:
@@ -119,8 +151,15 @@ class Prober:
                 name: spec for name, spec in self._specs.items() if name in known
             }
             for name in gone:
-                del self._raw[name]
+                self._memories.pop(name, None)
         self.switch.forget(known)
+
+    def _memory_of(self, store_point: str) -> Memory:
+        """Return what is remembered of a store point; nothing of one just forgotten."""
+        with self._lock:
+            if store_point not in self._specs:
+                return Memory()
+            return self._memories.setdefault(store_point, Memory())
 
     def _answer(self, order: dict[str, Any]) -> None:
         lane = lane_of(order["path"], self.mounts.current())
@@ -131,13 +170,33 @@ class Prober:
     def _hold(self, paths: list[dict[str, Any]]) -> None:
         for held in paths:
             spec = spec_of(held["store_point"])
-            self.pool.hold(ProbeTask(self, spec, "due", ""), held["since"])
+            task = ProbeTask(self, spec, "due", "", Memory())
+            self.pool.hold(task, held["since"])
 
     # -- what happens by itself ---------------------------------------------------
 
-    def probe_again(self, store_point: str) -> None:
-        """Probe a store point whose call came back."""
-        self._probe_now(store_point, cause="due")
+    def probe_again(self, store_point: str, *, runs_hook: bool = True) -> None:
+        """Probe a store point of which there is news."""
+        self._probe_now(store_point, cause="due", runs_hook=runs_hook)
+
+    def measure(self, spec: Spec, memory: Memory) -> None:
+        """Have what was written below a store point's path measured, if it can be."""
+        below = covering_below(spec, self.mounts.current())
+        if below is not None:
+            self.pool.submit(MeasureTask(self, spec, memory, below))
+
+    def look_at_archives(self, spec: Spec, lane: str, memory: Memory) -> None:
+        """Have the archives in a store point looked at; probes do not wait for it."""
+        self.pool.submit(ArchivesTask(self, spec, memory, lane))
+
+    def device_of(self, mount: Mount) -> DeviceFinding | None:
+        """Return what is remembered of the devices below a mount; asks nothing."""
+        return self.devices.finding_of(mount)
+
+    def _devices_changed(self, store_points: list[str]) -> None:
+        self._volumes_due.set()
+        for store_point in store_points:
+            self._probe_now(store_point, cause="device")
 
     def _hook_finished(self, store_point: str, error: str) -> None:
         self._probe_now(store_point, cause="due", runs_hook=not error)
@@ -154,8 +213,11 @@ class Prober:
         if spec is None:
             return
         lane = lane_of(spec.path, self.mounts.current())
+        memory = self._memory_of(store_point)
         self.pool.submit(
-            ProbeTask(self, spec, cause, lane, insists=True, runs_hook=runs_hook)
+            ProbeTask(
+                self, spec, cause, lane, memory, insists=True, runs_hook=runs_hook
+            )
         )
 
     def _say_alive(self) -> None:
@@ -166,8 +228,10 @@ class Prober:
     def _list_volumes(self) -> None:
         while True:
             self._volumes_due.clear()
-            with contextlib.suppress(OSError):
+            try:
                 _Listing(self).start()
+            except Exception:
+                logger.exception("the volumes could not be listed")
             time.sleep(VOLUMES_PAUSE_SECONDS)
             self._volumes_due.wait(VOLUMES_SECONDS)
 
@@ -186,15 +250,51 @@ class Prober:
         self._send({"is": "volumes", "volumes": volumes})
 
     def _send(self, message: dict[str, Any]) -> None:
-        rest = memoryview(
+        self._outlet.put(
             json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
         )
-        with self._output_lock:
+
+
+class _Outlet:
+    """Writes to the pipe in a thread of its own, many lines at a time.
+
+    A probe's thread that waited for the pipe would look like a disk that is slow, and
+    the pool would add threads for it.
+    """
+
+    def __init__(self, output: int) -> None:
+        self._output = output
+        self._condition = threading.Condition()
+        self._lines: list[bytes] = []
+        self._waiting_bytes = 0
+        threading.Thread(target=self._run, name="outlet", daemon=True).start()
+
+    def put(self, line: bytes) -> None:
+        """Put a line on its way; waits only when nobody reads for a long time."""
+        with self._condition:
+            while self._waiting_bytes > OUTLET_BYTES:
+                self._condition.wait()
+            self._lines.append(line)
+            self._waiting_bytes += len(line)
+            if len(self._lines) == 1:
+                self._condition.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not self._lines:
+                    self._condition.wait()
+                rest = memoryview(b"".join(self._lines))
+                self._lines.clear()
+                self._waiting_bytes = 0
+                self._condition.notify_all()
             try:
                 while rest:
                     rest = rest[os.write(self._output, rest) :]
             except BrokenPipeError:
                 os._exit(0)
+            # The first line goes at once; those that follow it are gathered.
+            time.sleep(OUTLET_PAUSE_SECONDS)
 
 
 class _Listing:
@@ -209,6 +309,7 @@ class _Listing:
 
     def start(self) -> None:
         mounts = real_mounts(self._table)
+        self._prober.devices.look_at_listed(mounts)
         self._missing = {mount.mount_point for mount in mounts}
         if not mounts:
             self._prober.send_volumes([])
@@ -221,6 +322,7 @@ class _Listing:
                 return
             self._missing.discard(mount.mount_point)
             if volume is not None:
+                volume["devices"] = self._prober.devices.devices_of(mount)
                 self._found[mount.mount_point] = volume
             if self._missing:
                 return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import storepoints
+from storepoints.agent.messages import tidy_path
 from storepoints.agent.tasks import INSPECT_DEADLINE_SECONDS, not_responding_answer
 
 logger = logging.getLogger("storepoints.agent")
@@ -37,6 +39,8 @@ LONGEST_PAUSE_SECONDS = 10.0
 #: A prober that lived as long as this is started again without a pause.
 LONG_LIFE_SECONDS = 10.0
 STOP_SECONDS = 1.0
+#: What the prober may say ahead of being heard; the most that the kernel gives anybody.
+PIPE_BYTES = 1024 * 1024
 
 
 class Sink(Protocol):
@@ -62,6 +66,7 @@ class ProberClient:
         self._server = server
         self._settings = {
             "do": "settings",
+            "server": server,
             "hook": hook,
             "hook_timeout_seconds": hook_timeout_seconds,
         }
@@ -103,13 +108,23 @@ class ProberClient:
         """Have store points probed; a complete list makes the others forgotten."""
         entries = {entry["id"]: entry for entry in store_points}
         with self._lock:
-            self._store_points = (
-                entries if is_complete else {**self._store_points, **entries}
+            known = self._store_points
+            # The prober knows the others: ten thousand would be megabytes each time.
+            changed = [
+                entry for name, entry in entries.items() if known.get(name) != entry
+            ]
+            self._store_points = entries if is_complete else {**known, **entries}
+            if is_complete:
+                paths = {tidy_path(entry["path"]) for entry in entries.values()}
+                self._stuck = {
+                    path: since for path, since in self._stuck.items() if path in paths
+                }
+            self._tell(
+                _probe_order(cause, list(entries), changed, is_complete=is_complete)
             )
-            self._tell(_probe_order(cause, store_points, is_complete=is_complete))
 
     def answer(self, kind: str, order: str, body: dict[str, Any]) -> None:
-        """Have a directory inspected or adopted; the answer goes to the sink."""
+        """Have a directory inspected, adopted or re-adopted; the answer goes to the sink."""
         message = {
             "do": kind,
             "order": order,
@@ -117,6 +132,8 @@ class ProberClient:
             "id": body.get("id", ""),
             "name": body.get("name", ""),
             "volume": body.get("volume"),
+            "looks": body.get("looks") is True,
+            "expects": body.get("expects") or {},
             "server": self._server,
         }
         with self._lock:
@@ -141,10 +158,12 @@ class ProberClient:
                     # Forgotten while it was probed.
                     return
                 with self._lock:
-                    if finding["state"] == "not-responding":
-                        self._stuck[entry["path"]] = finding["since"]
+                    # Also of one whose verdict was known before the call began.
+                    path = tidy_path(entry["path"])
+                    if finding["since"] is not None:
+                        self._stuck[path] = finding["since"]
                     else:
-                        self._stuck.pop(entry["path"], None)
+                        self._stuck.pop(path, None)
                 self._sink.finding(finding)
             case "answer":
                 with self._lock:
@@ -196,7 +215,9 @@ class ProberClient:
         """Tell a new prober all that the one before it knew."""
         with self._lock:
             child.tell(self._settings)
-            by_path = {entry["path"]: entry for entry in self._store_points.values()}
+            by_path = {
+                tidy_path(entry["path"]): entry for entry in self._store_points.values()
+            }
             held = [
                 {"store_point": by_path[path], "since": self._stuck[path]}
                 for _, paths in self._leaving
@@ -207,7 +228,8 @@ class ProberClient:
                 child.tell({"do": "hold", "paths": held})
             if self._store_points:
                 everything = list(self._store_points.values())
-                child.tell(_probe_order("due", everything, is_complete=True))
+                ids = list(self._store_points)
+                child.tell(_probe_order("due", ids, everything, is_complete=True))
             for _, message in self._unanswered.values():
                 child.tell(message)
             self._child = child
@@ -247,13 +269,14 @@ class ProberClient:
 
 
 def _probe_order(
-    cause: str, store_points: list[dict[str, Any]], *, is_complete: bool
+    cause: str, ids: list[str], changed: list[dict[str, Any]], *, is_complete: bool
 ) -> dict[str, Any]:
     return {
         "do": "probe",
         "cause": cause,
         "complete": is_complete,
-        "store_points": store_points,
+        "ids": ids,
+        "store_points": changed,
     }
 
 
@@ -280,12 +303,16 @@ class _Child:
             [sys.executable, "-m", "storepoints.agent.prober", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=PIPE_BYTES,
             env=environment,
             # A working directory on a volume would keep it from being unmounted.
             cwd="/",
         )
         assert self.process.stdin is not None  # noqa: S101 - it is a pipe
         os.set_blocking(self.process.stdin.fileno(), False)
+        assert self.process.stdout is not None  # noqa: S101 - it is a pipe
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         for target in (self._listen, self._talk):
             threading.Thread(target=target, name="prober pipe", daemon=True).start()
 

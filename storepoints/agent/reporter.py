@@ -32,7 +32,7 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 3.0
 
 #: Which cause names a report that has findings of several.
-_ORDER_OF_CAUSES = ("start", "mount-table", "asked", "due", "answer")
+_ORDER_OF_CAUSES = ("start", "mount-table", "device", "asked", "due", "answer")
 
 Send = Callable[[wire.Envelope], None]
 

@@ -64,6 +64,10 @@ PSEUDO = frozenset(
 #: Where a tmpfs is the system's own and no place for a store point.
 SYSTEM_TMPFS = ("/run", "/dev", "/sys", "/proc", "/var/run", "/var/lock")
 
+#: A read-only tmpfs up to this size is a handful of files that the system put there
+#: (credentials of a service, a mask over a directory) and no volume.
+SMALL_TMPFS_BYTES = 16 << 20
+
 #: FUSE filesystems that are windows on the desktop and not volumes.
 PSEUDO_FUSE = frozenset(
     {"fuse.gvfsd-fuse", "fuse.portal", "fuse.lxcfs", "fuse.snapfuse", "fusectl"}
@@ -100,6 +104,9 @@ def uuid_by_link(mount: Mount, table: MountTable) -> str:
         uuids = table.cache["uuids"] = dict(_linked_uuids())
     if not uuids:
         return ""
+    if not mount.device.startswith("0:"):
+        return uuids.get(mount.device, "")
+    # Btrfs lies on several devices and shows a number of its own.
     try:
         number = Path(mount.source).stat().st_rdev
     except OSError:
@@ -248,11 +255,20 @@ def volume_at(mount: Mount, table: MountTable) -> Volume | None:
         return None
     finally:
         os.close(descriptor)
-    if not statvfs.f_blocks:
+    if not statvfs.f_blocks or _is_system_tmpfs(mount, statvfs):
         return None
     return Volume(
         **identity,
         **space_of(statvfs),
         options=sorted({*mount.options.split(","), *mount.super_options.split(",")}),
         is_read_only=mount.is_read_only,
+        devices=None,
+    )
+
+
+def _is_system_tmpfs(mount: Mount, statvfs: os.statvfs_result) -> bool:
+    return (
+        mount.fs_type == "tmpfs"
+        and mount.is_read_only
+        and statvfs.f_blocks * statvfs.f_frsize <= SMALL_TMPFS_BYTES
     )

@@ -12,7 +12,7 @@ from storepoints.agent.mounts import Mounts
 
 if TYPE_CHECKING:
     from storepoints.agent.messages import Spec
-    from storepoints.agent.mounts import Mount, MountTable
+    from storepoints.agent.mounts import MountTable
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +89,7 @@ class Watcher(threading.Thread):
 
     def _concerned(self, before: MountTable, after: MountTable) -> set[str]:
         """Return the store points whose covering or adopted mount is another now."""
-        changed = before.lines.keys() ^ after.lines.keys()
-        places = {
-            (before.lines.get(line) or after.lines[line]).mount_point
-            for line in changed
-        }
+        places = {mount.mount_point for mount in after.unlike(before)}
         with self._lock:
             specs, index = self._specs, self._index
         near: set[str] = set()
@@ -103,13 +99,14 @@ class Watcher(threading.Thread):
 
 
 def _differs(spec: Spec, before: MountTable, after: MountTable) -> bool:
-    if before.covering(spec.path) != after.covering(spec.path):
+    # The same object and not an equal one: of two mounts with the same line, the
+    # second is another.
+    if before.covering(spec.path) is not after.covering(spec.path):
         return True
     if spec.volume is None:
         return False
     place = spec.volume["mount_point"]
-    was: Mount | None = before.covering(place)
-    return was != after.covering(place)
+    return before.covering(place) is not after.covering(place)
 
 
 def _index(specs: Mapping[str, Spec]) -> dict[str, set[str]]:

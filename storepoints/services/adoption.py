@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 from console.accounts.models import User
 from console.kit import audit, clock
 from storepoints.models import AgentRequest, Server, StorePoint
+from storepoints.services.evidence import volume_id_of
 from storepoints.services.orders import send_order
 from storepoints.services.refusals import Refusal
 from storepoints.signals import facts_recorded
@@ -31,8 +32,7 @@ class Inspection:
     """What an agent found at a path that is to become a store point."""
 
     path: str
-    volume: dict[str, Any]
-    space: dict[str, Any]
+    volume: dict[str, str]
     guid: uuid.UUID | None
     """The store point whose marker is already there, when it is to be continued."""
 
@@ -51,7 +51,7 @@ def inspect_path(
     path is not absolute, already taken, not a directory or not adoptable, or when
     the agent does not answer. Nothing is written to the disk.
     """
-    _refuse_taken_path(server, path)
+    refuse_taken_path(server, path)
     request = AgentRequest.objects.create(
         server=server,
         kind="inspect",
@@ -66,7 +66,7 @@ def inspect_path(
         expires_seconds=ANSWER_SECONDS,
         order=request.guid,
     )
-    answer = _await_answer(request) if is_sent else None
+    answer = await_answer(request) if is_sent else None
     if answer is None:
         raise Refusal(
             "server",
@@ -87,7 +87,13 @@ def inspect_path(
     return _inspection(path, answer, None)
 
 
-def _refuse_taken_path(server: Server, path: str) -> None:
+def refuse_taken_path(
+    server: Server, path: str, *, besides: StorePoint | None = None
+) -> None:
+    """Raise Refusal unless a path is absolute and apart from every store point's.
+
+    ``besides`` is the store point whose own path it may become.
+    """
     if not path.startswith("/"):
         raise Refusal(
             "path",
@@ -96,6 +102,8 @@ def _refuse_taken_path(server: Server, path: str) -> None:
         )
     below = path.rstrip("/") + "/"
     for taken in StorePoint.objects.filter(server=server).only("name", "path"):
+        if besides is not None and taken.pk == besides.pk:
+            continue
         if taken.path == path:
             raise Refusal(
                 "path",
@@ -113,7 +121,8 @@ def _refuse_taken_path(server: Server, path: str) -> None:
             )
 
 
-def _await_answer(request: AgentRequest) -> dict[str, Any] | None:
+def await_answer(request: AgentRequest) -> dict[str, Any] | None:
+    """Return the answer to a question, or None when none came in ANSWER_SECONDS."""
     until = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
@@ -160,8 +169,7 @@ def _inspection(
 ) -> Inspection:
     return Inspection(
         path=path,
-        volume=answer.get("volume") or {},
-        space=answer.get("space") or {},
+        volume=volume_id_of(answer.get("volume")) or {},
         guid=guid,
     )
 
@@ -173,6 +181,7 @@ def add_store_point(
     path: str,
     note: str = "",
     is_taking_over: bool = False,
+    is_drill: bool = False,
     actor: User | None,
     now: datetime,
 ) -> StorePoint:
@@ -191,8 +200,8 @@ def add_store_point(
     try:
         with transaction.atomic():
             # One after the other for each server: what was free may have been taken.
-            server = Server.objects.select_for_update().get(pk=server.pk)
-            _refuse_taken_path(server, path)
+            server = Server.objects.select_for_update(no_key=True).get(pk=server.pk)
+            refuse_taken_path(server, path)
             store_point = create_store_point(
                 server=server,
                 name=name,
@@ -200,6 +209,7 @@ def add_store_point(
                 volume=inspection.volume,
                 guid=inspection.guid or uuid.uuid4(),
                 note=note,
+                is_drill=is_drill,
                 actor=actor,
                 now=clock.now(),
             )
@@ -222,6 +232,7 @@ def create_store_point(
     volume: dict[str, Any],
     guid: uuid.UUID,
     note: str,
+    is_drill: bool = False,
     actor: User | None,
     now: datetime,
 ) -> StorePoint:
@@ -233,6 +244,7 @@ def create_store_point(
         volume=volume,
         guid=guid,
         note=note,
+        is_drill=is_drill,
         created_at=now,
         pace=timedelta(seconds=30),
     )

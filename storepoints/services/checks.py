@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import ExpressionWrapper, F, Q, Value
 from django.db.models.fields import DateTimeField
 
@@ -23,22 +25,53 @@ DEADLINE_SECONDS = 5.0
 #: A last tick further ahead than this was made before the clock was set back.
 CLOCK_STEP = timedelta(seconds=5)
 
+#: What is due within half a tick is asked now: between two looks lies an interval, and
+#: not an interval and up to a tick.
+LOOK_AHEAD = timedelta(seconds=1)
+
 #: Fields of a store point that its specification is made of.
-SPECIFIED = ("guid", "name", "path", "volume", "accepts_inbound", "inbound_revision")
+SPECIFIED = (
+    "guid",
+    "name",
+    "path",
+    "volume",
+    "accepts_inbound",
+    "inbound_revision",
+    "fenced_at",
+    "inbound_applied",
+    "write_seconds",
+    "is_online",
+    "well_at",
+)
 
 
-def specification(row: dict[str, Any]) -> dict[str, Any]:
-    """Return what an agent must know of a store point, from a row of SPECIFIED."""
-    return {
+def specification(
+    row: dict[str, Any], *, clock_offset_seconds: float | None = None
+) -> dict[str, Any]:
+    """Return what an agent must know of a store point, from a row of SPECIFIED.
+
+    ``clock_offset_seconds`` is what the agent's clock is behind this one.
+    """
+    is_accepting = row["accepts_inbound"] and row["fenced_at"] is None
+    wanted = {
         "id": str(row["guid"]),
         "name": row["name"],
         "path": row["path"],
         "volume": row["volume"] or None,
         "deadline_seconds": DEADLINE_SECONDS,
         "write": True,
-        "inbound": Inbound.ENABLED if row["accepts_inbound"] else Inbound.DISABLED,
+        "write_seconds": row["write_seconds"],
+        "inbound": Inbound.ENABLED if is_accepting else Inbound.DISABLED,
+        "is_fenced": row["fenced_at"] is not None,
         "inbound_revision": row["inbound_revision"],
+        "told": row["inbound_applied"],
     }
+    if not row["is_online"] and row["well_at"] is not None:
+        # Only now, and in whole seconds: to the agent, a store point that is told of in
+        # other words is another one.
+        at = row["well_at"].timestamp()
+        wanted["well_at"] = math.floor(at) - round(clock_offset_seconds or 0.0)
+    return wanted
 
 
 def send_due_probes(*, now: datetime) -> int:
@@ -64,11 +97,12 @@ def send_due_probes(*, now: datetime) -> int:
     heartbeat.beat("tick", now)
 
     due: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    rows = StorePoint.objects.filter(due_at__lte=now, adopted_at__isnull=False)
+    soon = now + LOOK_AHEAD
+    rows = StorePoint.objects.filter(due_at__lte=soon, adopted_at__isnull=False)
     for row in rows.values("pk", "server_id", *SPECIFIED):
         due[row["server_id"]].append(row)
     servers = Server.objects.filter(
-        Q(pk__in=list(due)) | Q(due_at__lte=now) | Q(due_at__isnull=True)
+        Q(pk__in=list(due)) | Q(due_at__lte=soon) | Q(due_at__isnull=True)
     )
 
     asked = 0
@@ -77,17 +111,34 @@ def send_due_probes(*, now: datetime) -> int:
         if not _send_probe(server, rows_of_server, cause="due"):
             continue
         asked += len(rows_of_server)
-        StorePoint.objects.filter(pk__in=[row["pk"] for row in rows_of_server]).update(
-            due_at=ExpressionWrapper(
-                Value(now, output_field=DateTimeField()) + F("pace"),
-                output_field=DateTimeField(),
-            )
-        )
+        _put_off([row["pk"] for row in rows_of_server], now=now)
         Server.objects.filter(pk=server.pk).update(
             due_at=now + timedelta(seconds=server.check_seconds)
         )
         expect_answer(server, now=now)
     return asked
+
+
+def _put_off(store_points: Sequence[int], *, now: datetime) -> None:
+    """Move the due times of store points on by their pace.
+
+    One that a report is writing now has its due time from there: a tick waits for
+    nobody.
+    """
+    if not store_points:
+        return
+    with transaction.atomic():
+        free = list(
+            StorePoint.objects.select_for_update(skip_locked=True, no_key=True)
+            .filter(pk__in=store_points)
+            .values_list("pk", flat=True)
+        )
+        StorePoint.objects.filter(pk__in=free).update(
+            due_at=ExpressionWrapper(
+                Value(now, output_field=DateTimeField()) + F("pace"),
+                output_field=DateTimeField(),
+            )
+        )
 
 
 def ask_store_points(store_points: Iterable[int], *, now: datetime) -> int:
@@ -134,7 +185,10 @@ def _send_probe(
             "cause": cause,
             "complete": is_complete,
             "last_report": server.last_sequence,
-            "store_points": [specification(row) for row in rows],
+            "store_points": [
+                specification(row, clock_offset_seconds=server.clock_offset_seconds)
+                for row in rows
+            ],
         },
         expires_seconds=server.check_seconds,
     )

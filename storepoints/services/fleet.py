@@ -20,6 +20,7 @@ from storepoints.engine import end_of_belief
 from storepoints.models import AgentRequest, Destination, Server, StorePoint
 from storepoints.services.adoption import adoption_request_of, create_store_point
 from storepoints.services.checks import ask_store_points, send_everything
+from storepoints.services.filesystems import lock_servers_of
 from storepoints.services.refusals import Refusal
 from storepoints.signals import facts_recorded
 
@@ -78,14 +79,28 @@ def edit_store_point(
     name: str,
     note: str,
     check_seconds: int,
+    write_seconds: int | None = None,
     actor: User | None,
     now: datetime,
 ) -> None:
-    """Change what a person may change of a store point, and audit the difference."""
-    wanted = {"name": name, "note": note, "check_seconds": check_seconds}
+    """Change what a person may change of a store point, and audit the difference.
+
+    Without ``write_seconds`` that is left as it is.
+    """
+    wanted: dict[str, str | int] = {
+        "name": name,
+        "note": note,
+        "check_seconds": check_seconds,
+    }
+    if write_seconds is not None:
+        wanted["write_seconds"] = write_seconds
     with transaction.atomic():
+        # Its name may stand in the alert of its filesystem.
+        lock_servers_of([store_point.pk])
         current = (
-            StorePoint.objects.select_for_update().filter(pk=store_point.pk).first()
+            StorePoint.objects.select_for_update(no_key=True)
+            .filter(pk=store_point.pk)
+            .first()
         )
         if current is None:
             raise Refusal("", f"{store_point.name} is no longer there.", "gone")
@@ -118,7 +133,13 @@ def edit_store_point(
                 if before[field] != wanted[field]
             },
         )
-        facts_recorded.send(StorePoint, store_points=[current.pk], servers=[], now=now)
+        facts_recorded.send(
+            StorePoint,
+            store_points=[current.pk],
+            servers=[],
+            filesystems=[current.filesystem_id] if current.filesystem_id else [],
+            now=now,
+        )
         transaction.on_commit(lambda: ask_store_points([current.pk], now=now))
 
 
@@ -131,11 +152,13 @@ def remove_store_points(
     their names; those that are still ongoing clear, because nothing will be said
     about them any more. Each server is sent its new list once.
     """
+    wanted = list(store_points)
     with transaction.atomic():
+        lock_servers_of(wanted)
         rows = list(
             StorePoint.objects.select_for_update(of=("self",))
             .select_related("server")
-            .filter(pk__in=list(store_points))
+            .filter(pk__in=wanted)
             .order_by("pk")
         )
         keys = [row.pk for row in rows]
@@ -152,7 +175,14 @@ def remove_store_points(
             guid__in=[adoption_request_of(row) for row in rows]
         ).delete()
         StorePoint.objects.filter(pk__in=keys).delete()
-        facts_recorded.send(StorePoint, store_points=keys, servers=[], now=now)
+        facts_recorded.send(
+            StorePoint,
+            store_points=keys,
+            servers=[],
+            filesystems=sorted({row.filesystem_id for row in rows} - {None}),
+            destinations=sorted({each.destination_id for each in servers.values()}),
+            now=now,
+        )
         for server in servers.values():
             transaction.on_commit(partial(send_everything, server, now=now))
     return len(rows)

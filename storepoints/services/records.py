@@ -11,6 +11,7 @@ from console.accounts.models import User
 from console.kit import audit
 from storepoints.engine import end_of_belief
 from storepoints.models import Destination, Server
+from storepoints.services.fence import lift_with_policy, lock_fenced
 from storepoints.services.refusals import Refusal
 from storepoints.signals import facts_recorded
 
@@ -18,14 +19,24 @@ Row = TypeVar("Row", Destination, Server)
 
 
 def add_destination(
-    *, name: str, note: str, actor: User | None, now: datetime
+    *,
+    name: str,
+    note: str,
+    is_fencing: bool = False,
+    fence_good_probes: int = 3,
+    actor: User | None,
+    now: datetime,
 ) -> Destination:
     """Add a destination without servers."""
     with transaction.atomic():
         try:
             with transaction.atomic():
                 destination = Destination.objects.create(
-                    name=name, note=note, created_at=now
+                    name=name,
+                    note=note,
+                    is_fencing=is_fencing,
+                    fence_good_probes=fence_good_probes,
+                    created_at=now,
                 )
         except IntegrityError:
             raise Refusal(
@@ -38,10 +49,20 @@ def add_destination(
 def edit_destination(
     destination: Destination, *, actor: User | None, now: datetime, **fields: Any
 ) -> None:
-    """Change a destination's fields, and audit the difference."""
+    """Change a destination's fields, and audit the difference.
+
+    Switching its fence off lifts the fences of its store points.
+    """
     with transaction.atomic():
-        current = Destination.objects.select_for_update().get(pk=destination.pk)
+        # Before the destination, as a report locks them.
+        lock_fenced(destination)
+        current = Destination.objects.select_for_update(no_key=True).get(
+            pk=destination.pk
+        )
+        was_fencing = current.is_fencing
         _edit(current, fields, verb="destination.edit", actor=actor, now=now)
+        if was_fencing and not current.is_fencing:
+            lift_with_policy(current, actor=actor, now=now)
 
 
 def edit_server(
@@ -49,7 +70,8 @@ def edit_server(
 ) -> None:
     """Change a server's fields, and audit the difference."""
     with transaction.atomic():
-        current = Server.objects.select_for_update().get(pk=server.pk)
+        current = Server.objects.select_for_update(no_key=True).get(pk=server.pk)
+        left = current.destination_id
         if current.awaiting_since and "check_seconds" in fields:
             current.silent_at = end_of_belief(
                 current.awaiting_since, fields["check_seconds"]
@@ -63,6 +85,8 @@ def edit_server(
             Server,
             store_points=list(current.store_points.values_list("pk", flat=True)),
             servers=[current.pk],
+            filesystems=list(current.filesystems.values_list("pk", flat=True)),
+            destinations=sorted({left, current.destination_id}),
             now=now,
         )
 

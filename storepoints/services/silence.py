@@ -31,7 +31,7 @@ def record_silent_servers(*, now: datetime) -> list[Server]:
         return []
     with transaction.atomic():
         silent = list(
-            Server.objects.select_for_update()
+            Server.objects.select_for_update(no_key=True)
             .filter(silent_at__lt=now, offline_since__isnull=True)
             .order_by("pk")
         )
@@ -40,7 +40,7 @@ def record_silent_servers(*, now: datetime) -> list[Server]:
         keys = [server.pk for server in silent]
         Server.objects.filter(pk__in=keys).update(offline_since=now)
         store_points = list(
-            StorePoint.objects.select_for_update()
+            StorePoint.objects.select_for_update(no_key=True)
             .filter(server__in=keys, adopted_at__isnull=False)
             .exclude(state=State.SERVER_OFFLINE)
             .order_by("pk")
@@ -68,7 +68,10 @@ def record_stale_readings(*, now: datetime) -> list[StorePoint]:
         return []
     with transaction.atomic():
         stale = list(
-            StorePoint.objects.select_for_update(of=("self",))
+            # Whatever is being written at this moment is not silent.
+            StorePoint.objects.select_for_update(
+                of=("self",), skip_locked=True, no_key=True
+            )
             .filter(
                 stale_at__lt=now,
                 adopted_at__isnull=False,

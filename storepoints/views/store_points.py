@@ -21,18 +21,20 @@ from django.urls import Resolver404, resolve
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from console.accounts.people import person_of
-from console.kit import actions, clock, htmx, paging, querystring
+from console.kit import actions, clock, htmx, humane, paging, querystring
 from console.kit.access import needs
 from console.kit.sorting import Column, Sorting
 from console.kit.spreadsheet import csv_response
 from storepoints import selectors, services
 from storepoints.actions import MENU
 from storepoints.engine import Limit, free_percent
+from storepoints.fence import progress
 from storepoints.filters import SHOWN, StorePointFilter, narrow
 from storepoints.forms import AddStorePointForm, volume_choices
 from storepoints.models import Destination, Server, StorePoint
-from storepoints.states import WORKING, State
-from storepoints.verdict import describe
+from storepoints.outlook import full_in
+from storepoints.states import READOPTABLE, WORKING, Reason, State
+from storepoints.verdict import REASON_WORDS, describe
 
 SORTING = Sorting(
     columns=(
@@ -41,7 +43,8 @@ SORTING = Sorting(
         Column("online", "Online", ("shown_state", "name")),
         Column("used", "Used", ("used_bytes",), is_first_descending=True),
         Column("free", "Free", ("free_bytes",), is_number=True),
-        Column("inbound", "Inbound backup", ("accepts_inbound", "name")),
+        Column("full", "Full in", ("filesystem__full_at", "name"), is_number=True),
+        Column("inbound", "Inbound backup", ("is_accepting", "name")),
         Column("checked", "Checked", ("checked_at",), is_number=True),
     ),
     default="name",
@@ -69,7 +72,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "order": order,
             "counts": counts,
             "total": sum(counts.values()),
-            "online": sum(counts.get(state, 0) for state in WORKING),
+            "online": counts.get(State.ONLINE, 0),
             "degraded": counts.get(State.DEGRADED, 0),
             "not_online": sum(
                 number for state, number in counts.items() if state not in WORKING
@@ -101,13 +104,43 @@ def pills(query: QueryDict) -> list[dict[str, Any]]:
 def shown(row: Any, now: datetime) -> Any:
     """Add to a row what its cells show."""
     row.is_green = row.shown_state in WORKING
+    row.since = shown_since(row)
     row.words = describe(row.shown_state, row.shown_reason)
     free = free_percent(row.free_bytes, row.used_bytes)
     row.used_percent = None if free is None else 100 - free
     row.level = level_of(row)
     row.inbound = inbound_words(row)
+    row.fence = fence_words(row)
+    row.may_be_readopted = (
+        row.adopted_at is not None and row.shown_reason in READOPTABLE
+    )
     row.latest_at = row.space_at if row.is_green else None
+    row.full_in, row.full_title = humane.NONE, "Not said while it is not online"
+    if row.is_green:
+        row.full_in, row.full_title = full_in(row.filesystem, now)
     return row
+
+
+def shown_since(row: Any) -> datetime | None:
+    """Return since when a store point is in the state that is shown.
+
+    What only the time that passed has made of it began when it was believed no more,
+    not when the state began that was recorded last.
+    """
+    since: datetime | None = row.since
+    if row.shown_state == row.state:
+        return since
+    if row.shown_state == State.SERVER_OFFLINE:
+        since = row.server.silent_at
+    elif row.shown_state == State.UNKNOWN:
+        since = row.stale_at
+    return since
+
+
+def full_at_of(row: StorePoint) -> str:
+    """Return when its filesystem will be full, in ISO 8601, or nothing."""
+    full_at = row.filesystem.full_at if row.filesystem else None
+    return full_at.isoformat(timespec="minutes") if full_at else ""
 
 
 def level_of(row: StorePoint) -> str:
@@ -120,13 +153,30 @@ def level_of(row: StorePoint) -> str:
 def inbound_words(row: StorePoint) -> str:
     """Return what stands in the inbound backup column.
 
-    One of enabled, disabled, enabling, disabling; the last two until the agent has
-    applied the wish.
+    One of enabled, disabled, enabling, disabling, fenced; the middle two until the
+    agent has applied the wish. Fenced is disabled by the console, whatever the wish.
     """
+    if row.fenced_at is not None:
+        return "fenced"
     wanted = "enabled" if row.accepts_inbound else "disabled"
     if row.inbound_applied == wanted and not row.is_inbound_pending:
         return wanted
     return "enabling" if row.accepts_inbound else "disabling"
+
+
+def fence_words(row: StorePoint) -> str:
+    """Return why a store point is fenced and how far it is from being enabled again.
+
+    "not mounted, by the console; 2 of 3 good checks"; nothing when it is not fenced.
+    """
+    if row.fenced_at is None:
+        return ""
+    why = f"{REASON_WORDS[Reason(row.fence_reason)]}, by the console"
+    policy = services.policy_of(row.server.destination)
+    counted = progress(services.fence_of(row), policy)
+    if not policy.good_probes:
+        counted = "until somebody enables it"
+    return f"{why}; {counted}" if counted else why
 
 
 def _matching(query: QueryDict) -> QuerySet[StorePoint]:
@@ -178,7 +228,10 @@ def export(request: HttpRequest) -> HttpResponseBase:
             "total_bytes",
             "used_bytes",
             "free_bytes",
+            "full_at",
             "inbound_backup",
+            "fenced_because",
+            "fenced_at",
         ],
         (
             (
@@ -192,7 +245,10 @@ def export(request: HttpRequest) -> HttpResponseBase:
                 row.total_bytes,
                 row.used_bytes,
                 row.free_bytes,
+                full_at_of(row),
                 inbound_words(row),
+                row.fence_reason,
+                row.fenced_at.isoformat() if row.fenced_at else "",
             )
             for row in rows
         ),

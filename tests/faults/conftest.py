@@ -1,16 +1,16 @@
-"""Real filesystems that are made to fail, and a real prober that looks at them."""
+"""A real prober that looks at store points on filesystems that are made to fail."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-import shutil
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +19,32 @@ import pytest
 from storepoints.agent import adoption
 from storepoints.agent.mounts import Mounts
 from storepoints.agent.prober_client import ProberClient
+from tests import needs
+from tests.faults.volumes import Disk, clean_up, run
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_MNT_DETACH = 2
+__all__ = ["Disk", "Watch", "adopted", "run", "wait_until"]
 
+ROOT = Path(__file__).resolve().parents[2]
 
-def what_lacks_for_loop_devices() -> str:
-    """Return what this machine lacks for mounting filesystems from files."""
-    if os.geteuid() != 0:
-        return "needs root to mount filesystems"
-    for program in ("losetup", "mkfs.ext4", "mount", "umount", "fsfreeze"):
-        if shutil.which(program) is None:
-            return f"needs {program}"
-    if not Path("/dev/loop-control").exists():
-        return "needs loop devices (/dev/loop-control)"
-    done = subprocess.run(
-        ["losetup", "-f"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        return f"needs a free loop device: {done.stderr.strip()}"
-    return ""
+#: A user who is not root, and whose files nobody misses.
+NOBODY = 65534
 
 
 @pytest.fixture(scope="session")
 def needs_loop_devices() -> None:
     """Skip a test, saying why, where filesystems cannot be mounted."""
-    if lacks := what_lacks_for_loop_devices():
-        pytest.skip(lacks)
+    needs.need_root("mount filesystems")
+    needs.need_programs(
+        losetup="mount", mount="mount", umount="mount", fsfreeze="util-linux"
+    )
+    needs.need_programs(mkfs__ext4="e2fsprogs", e2fsck="e2fsprogs")
+    if not Path("/dev/loop-control").exists():
+        pytest.skip("needs loop devices (/dev/loop-control)")
+    done = subprocess.run(
+        ["losetup", "-f"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"needs a free loop device: {done.stderr.strip()}")
 
 
 @pytest.fixture(scope="session")
@@ -53,72 +52,21 @@ def needs_fuse(needs_loop_devices: None) -> None:
     """Skip a test, saying why, where FUSE cannot be mounted."""
     if not Path("/dev/fuse").exists():
         pytest.skip("needs /dev/fuse")
+    needs.need_programs(fusermount3="fuse3")
 
 
-def run(*command: str | Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{command}: {done.stderr.strip()}")
-
-
-class Disk:
-    """A filesystem in a file, mounted at a directory of its own."""
-
-    def __init__(self, directory: Path, name: str, *options: str, megabytes: int = 8):
-        self.image = directory / f"{name}.img"
-        self.place = directory / name
-        self.place.mkdir(exist_ok=True)
-        with self.image.open("wb") as file:
-            file.truncate(megabytes << 20)
-        run("mkfs.ext4", "-q", "-F", *options, self.image)
-
-    def mount(self, place: Path | None = None, options: str = "rw") -> Path:
-        run("mount", "-o", f"loop,{options}", self.image, place or self.place)
-        return place or self.place
-
-    def umount(self, place: Path | None = None) -> None:
-        """Unmount as an administrator does: again if a probe is just in there."""
-        for attempt in range(50):
-            try:
-                run("umount", place or self.place)
-            except RuntimeError:
-                if attempt == 49:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
-
-
-def clean_up(directory: Path) -> None:
-    """Thaw and unmount all below a directory, then remove it."""
-    for _ in range(20):
-        below = [
-            mount
-            for mount in Mounts().read().by_id.values()
-            if mount.mount_point.startswith(f"{directory}/")
-        ]
-        if not below:
-            break
-        for mount in reversed(below):
-            subprocess.run(
-                ["fsfreeze", "-u", mount.mount_point],
-                capture_output=True,
-                timeout=10,
-                check=False,
-            )
-            _libc.umount2(os.fsencode(mount.mount_point), _MNT_DETACH)
-    for attempt in range(20):
-        # A frozen filesystem lets go of its loop device a moment after it is thawed.
-        shutil.rmtree(directory, ignore_errors=True)
-        if not directory.exists():
-            return
-        time.sleep(0.1 * attempt)
+@pytest.fixture(autouse=True)
+def administrators_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find mkfs and the like as an administrator does."""
+    monkeypatch.setenv("PATH", needs.search_path())
 
 
 @pytest.fixture
 def yard(needs_loop_devices: None) -> Iterator[Path]:
     """A directory below which a test may mount what it likes."""
     directory = Path(tempfile.mkdtemp(prefix="faults-"))
+    # A prober that is not root has to get there too.
+    directory.chmod(0o755)
     try:
         yield directory
     finally:
@@ -138,6 +86,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.findings: list[dict[str, Any]] = []
+        self.listed: list[dict[str, Any]] = []
 
     def finding(self, finding: dict[str, Any]) -> None:
         self.findings.append({**finding, "received_at": time.time()})
@@ -146,7 +95,7 @@ class Sink:
         pass
 
     def volumes(self, volumes: list[dict[str, Any]]) -> None:
-        pass
+        self.listed = volumes
 
 
 class Watch:
@@ -162,8 +111,35 @@ class Watch:
         )
         self.client.start()
 
+    def stop(self) -> None:
+        self.client.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the prober."""
+        return int(wait_until(lambda: self.client.pid))
+
     def probe(self, *specs: dict[str, Any], cause: str = "due") -> None:
         self.client.probe(cause, list(specs), is_complete=False)
+
+    @contextmanager
+    def asking(self, *specs: dict[str, Any], every: float = 0.1) -> Iterator[None]:
+        """Ask again and again meanwhile, as the master does at each interval."""
+        is_over = threading.Event()
+
+        def ask() -> None:
+            while True:
+                self.probe(*specs)
+                if is_over.wait(every):
+                    return
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def verdict(self, spec: dict[str, Any], **fields: Any) -> dict[str, Any]:
         """Probe a store point and return the finding."""
@@ -207,7 +183,32 @@ def wait_until(
 def watch() -> Iterator[Watch]:
     watch = Watch()
     yield watch
-    watch.client.stop()
+    watch.stop()
+
+
+@pytest.fixture
+def watch_as_nobody(yard: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """A prober that is not root."""
+    program = yard / "as_nobody.py"
+    # It imports first: the user may not be let into the directory of this project.
+    program.write_text(
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "import psutil\n"
+        "from storepoints.agent import prober\n"
+        f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "sys.argv = ['prober', sys.argv[-1]]\n"
+        "prober.main()\n"
+    )
+    python = yard / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')
+    python.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(python))
+        watch = Watch()
+        wait_until(lambda: watch.client.pid)
+    yield watch
+    watch.stop()
 
 
 def adopted(path: Path | bytes, **fields: Any) -> dict[str, Any]:
@@ -236,28 +237,3 @@ def adopted(path: Path | bytes, **fields: Any) -> dict[str, Any]:
     )
     assert answer["adopted"], answer
     return spec
-
-
-class HungFuse:
-    """A FUSE filesystem that nobody serves: every call on it hangs."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-        data = f"fd={self.descriptor},rootmode=40000,user_id=0,group_id=0"
-        done = _libc.mount(
-            b"hung", os.fsencode(place), b"fuse", 0, ctypes.c_char_p(data.encode())
-        )
-        if done:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-
-    def die(self) -> None:
-        """Let go of it: calls that hang fail with ENOTCONN."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-    def umount(self) -> None:
-        with contextlib.suppress(OSError):
-            _libc.umount2(os.fsencode(self.place), _MNT_DETACH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.db import connection
 
 from console.kit import clock
 from storepoints import services
+from storepoints.forms import AddStorePointForm
 from storepoints.models import Destination, StorePoint
 from storepoints.services import Refusal, adoption
 from tests import people
@@ -23,7 +25,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """An agent whose answer to an inspection is what the test puts here."""
     answer: dict[str, Any] = {"adoptable": True, "volume": {}, "space": {}}
     monkeypatch.setattr(adoption, "send_order", lambda *args, **kwargs: True)
-    monkeypatch.setattr(adoption, "_await_answer", lambda request: answer)
+    monkeypatch.setattr(adoption, "await_answer", lambda request: answer)
     return answer
 
 
@@ -61,6 +63,13 @@ def test_it_says_what_the_agent_says(agent: dict[str, Any]) -> None:
 
     with pytest.raises(Refusal, match="It is read-only"):
         add(make_server())
+
+
+@pytest.mark.parametrize("volume", ["/srv", {"mount_point": 7}, [], None])
+def test_it_takes_no_volume_that_is_none(agent: dict[str, Any], volume: object) -> None:
+    agent.update(volume=volume)
+
+    assert add(make_server()).volume == {}
 
 
 def test_it_names_the_store_point_whose_disk_it_is(agent: dict[str, Any]) -> None:
@@ -143,14 +152,21 @@ def test_it_says_that_it_is_gone_when_it_was_removed_meanwhile() -> None:
 )
 @pytest.mark.parametrize(
     ("name", "status"),
-    [("fresh", 302), ("taken", 422), ("", 422), ("x" * 101, 422), ("a\tb", 422)],
+    [
+        ("fresh", 302),
+        ("taken", 422),
+        ("", 422),
+        ("x" * 101, 422),
+        ("a\tb", 422),
+        ("a\u202eb", 422),
+    ],
 )
 def test_it_checks_what_is_edited(
     make: Any, url: str, extra: dict[str, Any], name: str, status: int
 ) -> None:
     make("taken")
     row = make("before")
-    data = {"name": name, "note": "", "check_seconds": "30"}
+    data = {"name": name, "note": "", "check_seconds": "30", "write_seconds": "15"}
     if extra:
         data["destination"] = str(Destination.objects.first().pk)  # type: ignore[union-attr]
 
@@ -171,3 +187,35 @@ def test_it_refuses_an_interval_that_makes_no_sense(seconds: str) -> None:
     )
 
     assert response.status_code == 422
+
+
+def test_it_refuses_a_path_that_is_no_text(agent: dict[str, Any]) -> None:
+    server = make_server()
+    path = os.fsdecode(b"/srv/bytes \xff")
+
+    form = AddStorePointForm(
+        {"name": "New", "server": server.pk, "path": path}, may_take_over=True
+    )
+
+    assert "not UTF-8" in form.errors["path"][0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"), [("0", 302), ("3600", 302), ("86401", 422), ("-1", 422)]
+)
+def test_it_lets_choose_how_often_is_written(seconds: str, status: int) -> None:
+    row = make_store_point("Tank-07")
+
+    answer = people.client_of("administrator").post(
+        f"/destinations/store-points/{row.pk}/edit/",
+        {
+            "name": "Tank-07",
+            "note": "",
+            "check_seconds": "30",
+            "write_seconds": seconds,
+        },
+    )
+
+    assert answer.status_code == status
+    row.refresh_from_db()
+    assert row.write_seconds == (int(seconds) if status == 302 else 15)

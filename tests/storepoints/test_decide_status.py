@@ -16,6 +16,7 @@ from storepoints.engine import (
     decide,
     end_of_belief,
     estimate_offset,
+    follow_limits,
     shown,
 )
 from storepoints.states import BELIEVED_AT_ONCE, FAILED, WORKING, Reason, State
@@ -47,9 +48,7 @@ def follow(*readings: Reading, rule: Rule = RULE) -> Status:
             at=START + timedelta(seconds=number),
             state=reading.state,
             reason=reading.reason,
-            latency_seconds=reading.latency_seconds,
-            free_bytes=reading.free_bytes,
-            used_bytes=reading.used_bytes,
+            limits=reading.limits,
         )
         status = decide(status, moved, rule).status
     return status
@@ -110,42 +109,65 @@ def test_it_counts_offline_from_the_first_failure_though_the_reason_changes() ->
     assert status.reason == Reason.NOT_MOUNTED
 
 
-def space(free: int) -> Reading:
-    return Reading(at=START, state=State.ONLINE, free_bytes=free, used_bytes=100 - free)
+def limited(*limits: Limit) -> Reading:
+    return Reading(at=START, state=State.ONLINE, limits=frozenset(limits))
 
 
 @pytest.mark.parametrize(
-    ("frees", "limits"),
+    ("limits", "reason"),
     [
-        ([50], set()),
-        ([9], {Limit.LOW_SPACE}),
-        ([4], {Limit.LOW_SPACE, Limit.CRITICALLY_LOW_SPACE}),
-        ([9, 12], {Limit.LOW_SPACE}),
-        ([9, 15], set()),
-        ([4, 9], {Limit.LOW_SPACE, Limit.CRITICALLY_LOW_SPACE}),
-        ([4, 10], {Limit.LOW_SPACE}),
+        ([], Reason.NONE),
+        ([Limit.LOW_SPACE], Reason.LOW_SPACE),
+        ([Limit.SLOW, Limit.LOW_INODES], Reason.LOW_INODES),
+        ([Limit.LOW_SPACE, Limit.VOLUME_DEGRADED], Reason.VOLUME_DEGRADED),
+        ([Limit.VOLUME_DEGRADED, Limit.CRITICALLY_LOW_SPACE], Reason.LOW_SPACE),
+        ([Limit.CRITICALLY_LOW_SPACE, Limit.DRIVE_FAILING], Reason.DRIVE_FAILING),
     ],
 )
-def test_it_keeps_a_limit_until_there_is_clearly_more_room(
-    frees: list[int], limits: set[Limit]
+def test_it_names_the_limit_that_matters_most(
+    limits: list[Limit], reason: Reason
 ) -> None:
-    status = follow(*(space(free) for free in frees))
+    status = follow(GOOD, limited(*limits))
 
-    assert status.limits == limits
+    assert status.reason == reason
     assert status.state == (State.DEGRADED if limits else State.ONLINE)
 
 
-def test_it_keeps_the_limits_while_the_volume_cannot_be_read() -> None:
-    status = follow(space(4), fail(Reason.IO_ERROR))
+def test_it_does_not_call_degraded_what_only_fills_up() -> None:
+    assert follow(limited(Limit.FILLING_UP)).state == State.ONLINE
 
-    assert Limit.CRITICALLY_LOW_SPACE in status.limits
+
+def test_it_keeps_the_limits_while_the_volume_cannot_be_read() -> None:
+    status = follow(limited(Limit.LOW_SPACE), fail(Reason.IO_ERROR))
+
+    assert status.limits == {Limit.LOW_SPACE}
+
+
+def test_it_follows_limits_that_another_probe_found() -> None:
+    before = follow(GOOD)
+    later = START + timedelta(seconds=5)
+
+    decision = follow_limits(before, frozenset({Limit.LOW_SPACE}), at=later, rule=RULE)
+
+    assert decision.has_changed
+    assert decision.status.state == State.DEGRADED
+    assert decision.status.since == later
+
+
+def test_it_does_not_call_working_what_failed_when_limits_change() -> None:
+    before = follow(fail(Reason.NOT_MOUNTED))
+
+    decision = follow_limits(before, frozenset({Limit.LOW_SPACE}), at=START, rule=RULE)
+
+    assert not decision.has_changed
+    assert decision.status.state == State.OFFLINE
 
 
 readings = st.one_of(
     st.just(GOOD),
     st.builds(fail, st.sampled_from(BAD_REASONS)),
     st.just(Reading(at=START, state=State.NOT_RESPONDING)),
-    st.builds(space, st.integers(0, 100)),
+    st.builds(limited, st.sampled_from(list(Limit))),
 )
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from alerts.models import Alert, AlertEvent
 from console.kit import clock, secrets
 from storepoints import engine, services, wire
 from storepoints.models import AgentRequest, Server, StatusChange, StorePoint
-from storepoints.services import reports
+from storepoints.services import findings
 from tests.factories import (
     make_finding,
     make_report,
     make_server,
     make_store_point,
+    make_volume,
     some_guid,
 )
+from tests.races import at_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 
@@ -75,6 +76,36 @@ def test_it_changes_nothing_when_a_report_comes_twice() -> None:
     assert (first, second) == (1, 0)
     assert StatusChange.objects.count() == 1
     assert AlertEvent.objects.count() == 1
+
+
+def test_it_keeps_what_noticed_a_change_when_a_later_probe_found_the_same() -> None:
+    store_point = make_store_point()
+    away = {"state": "offline", "reason": "not-mounted"}
+
+    record(
+        store_point.server,
+        make_finding(store_point, cause="mount-table", **away),
+        make_finding(store_point, cause="due", duration_seconds=0.5, **away),
+    )
+
+    change = StatusChange.objects.get()
+    assert change.cause == "mount-table"
+    assert change.duration_seconds == 0.5
+
+
+def test_it_says_what_noticed_the_newest_state_of_a_report() -> None:
+    store_point = make_store_point()
+
+    record(
+        store_point.server,
+        make_finding(
+            store_point, cause="mount-table", state="offline", reason="not-mounted"
+        ),
+        make_finding(store_point, cause="due", state="offline", reason="read-only"),
+    )
+
+    change = StatusChange.objects.get()
+    assert (change.reason, change.cause) == ("read-only", "due")
 
 
 def test_it_drops_a_report_that_was_overtaken() -> None:
@@ -237,6 +268,16 @@ def test_it_says_what_the_agent_applied() -> None:
     assert tank.inbound_error == "hook exited 3"
 
 
+@pytest.mark.parametrize("applied", [[[]], {}, True, "on", None])
+def test_it_leaves_out_what_no_agent_applies(applied: object) -> None:
+    tank = make_store_point()
+
+    taken = record(tank.server, make_finding(tank, inbound={"applied": applied}))
+
+    tank.refresh_from_db()
+    assert (taken, tank.inbound_applied) == (1, "enabled")
+
+
 def test_it_sends_a_server_everything_after_a_start(
     no_orders: list[str], django_capture_on_commit_callbacks: Any
 ) -> None:
@@ -256,8 +297,8 @@ def test_it_records_an_adoption_and_its_volume() -> None:
         payload={"id": str(tank.guid)},
         asked_at=clock.now(),
     )
-    volume = {"mount_point": "/srv", "fs_type": "ext4"}
-    answer = {"id": str(tank.guid), "adopted": True, "volume": volume}
+    volume = make_volume(mount_point="/srv")
+    answer = {"id": str(tank.guid), "adopted": True, "volume": {**volume, "x": [1]}}
 
     record(
         tank.server,
@@ -267,6 +308,24 @@ def test_it_records_an_adoption_and_its_volume() -> None:
     tank.refresh_from_db()
     assert tank.adopted_at is not None
     assert tank.volume == volume
+
+
+@pytest.mark.parametrize("volume", ["/srv", {"mount_point": 7}, [], None])
+def test_it_adopts_without_a_volume_that_is_none(volume: object) -> None:
+    tank = make_store_point(adopted_at=None, volume={})
+    request = AgentRequest.objects.create(
+        server=tank.server,
+        kind="adopt",
+        payload={"id": str(tank.guid)},
+        asked_at=clock.now(),
+    )
+    answer = {"id": str(tank.guid), "adopted": True, "volume": volume}
+
+    record(tank.server, answers=[{"order": str(request.guid), "answer": answer}])
+
+    tank.refresh_from_db()
+    assert tank.adopted_at is not None
+    assert tank.volume == {}
 
 
 @pytest.mark.parametrize(
@@ -295,7 +354,8 @@ def test_it_records_what_no_database_can_hold(evil: object) -> None:
 
     tank.refresh_from_db()
     assert taken == 2
-    assert (tank.state, Alert.objects.count()) == ("offline", 2)
+    offline = Alert.objects.filter(kind="store-point-offline")
+    assert (tank.state, offline.count()) == ("offline", 2)
 
 
 def test_it_keeps_the_others_when_the_database_refuses_one(
@@ -314,7 +374,7 @@ def test_it_keeps_the_others_when_the_database_refuses_one(
             return dataclasses.replace(decision, status=status)
         return decision
 
-    monkeypatch.setattr(reports, "decide", decide)
+    monkeypatch.setattr(findings, "decide", decide)
     taken = record(
         bad.server,
         make_finding(bad, state="offline", reason="io-error"),
@@ -391,23 +451,13 @@ def test_it_leaves_one_truth_when_reports_race() -> None:
     envelopes = [
         make_report(tank.server, make_finding(tank, **OFFLINE)) for _ in range(6)
     ]
-    ready = threading.Barrier(len(envelopes))
-    failures: list[Exception] = []
 
-    def send(envelope: wire.Envelope) -> None:
-        ready.wait()
-        try:
-            services.record_report(envelope, now=clock.now())
-        except Exception as error:  # noqa: BLE001 - it is the test's result
-            failures.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=send, args=(each,)) for each in envelopes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    failures = at_once(
+        *(
+            [partial(services.record_report, each, now=clock.now())]
+            for each in envelopes
+        )
+    )
 
     assert failures == []
     assert Alert.objects.count() == 1

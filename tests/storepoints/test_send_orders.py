@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -56,6 +56,17 @@ def test_it_asks_what_is_due_and_only_once(valkey: Any) -> None:
     assert due.due_at == now + timedelta(seconds=30)
 
 
+def test_it_asks_a_moment_early_rather_than_a_tick_late(valkey: Any) -> None:
+    now = clock.now()
+    server = make_server(due_at=now + timedelta(seconds=30))
+    make_store_point(server=server, due_at=now + timedelta(seconds=0.9))
+    make_store_point(server=server, due_at=now + timedelta(seconds=1.1))
+
+    asked = services.send_due_probes(now=now)
+
+    assert asked == 1
+
+
 def test_it_pings_a_server_that_has_nothing_due(valkey: Any) -> None:
     server = make_server(due_at=None)
 
@@ -92,8 +103,12 @@ def test_it_calls_a_server_offline_after_three_unanswered_intervals(
         sweep()
         sweep()
 
-    alert = Alert.objects.get()
+    alert, child = Alert.objects.order_by("pk")
     assert alert.text == "Server is offline: stor-3"
+    assert (child.text, child.parent) == (
+        "Store point is unavailable: Tank-07",
+        alert,
+    )
     tank.refresh_from_db()
     assert (tank.state, tank.is_online) == ("server-offline", False)
     assert StatusChange.objects.get().cause == "silence"
@@ -105,7 +120,7 @@ def test_it_clears_when_the_server_answers(valkey: Any) -> None:
     server = make_server(awaiting_since=now - timedelta(seconds=200))
     tank = make_store_point(server=server)
     sweep()
-    assert Alert.objects.filter(cleared_at__isnull=True).count() == 1
+    assert Alert.objects.filter(cleared_at__isnull=True).count() == 2
 
     services.record_report(make_report(server, make_finding(tank)), now=clock.now())
 
@@ -249,3 +264,49 @@ def test_it_removes_many_and_tells_their_server_once(valkey: Any) -> None:
     assert (removed, again) == (5, 0)
     (order,) = orders_of(valkey, server)
     assert (order["complete"], order["store_points"]) == (True, [])
+
+
+def test_it_says_since_when_a_store_point_is_not_well(valkey: Any) -> None:
+    now = clock.now()
+    # What happened at 10 by this clock, happened at 7 by the agent's.
+    server = make_server(due_at=now, clock_offset_seconds=3.0)
+    well_at = now - timedelta(seconds=50)
+    gone = make_store_point(
+        server=server,
+        state="offline",
+        reason="not-mounted",
+        due_at=now,
+        well_at=well_at,
+    )
+    well = make_store_point(server=server, due_at=now, well_at=well_at)
+
+    services.send_due_probes(now=now)
+
+    (order,) = orders_of(valkey, server)
+    specs = {spec["id"]: spec for spec in order["store_points"]}
+    assert specs[str(gone.guid)]["well_at"] == int(well_at.timestamp() - 3)
+    # It would be another one to the agent at each look.
+    assert "well_at" not in specs[str(well.guid)]
+
+
+def test_it_says_it_in_the_same_words_though_the_clocks_jitter() -> None:
+    row: dict[str, Any] = dict.fromkeys(services.checks.SPECIFIED)
+    row |= {"is_online": False, "well_at": datetime.fromtimestamp(1_000_000, UTC)}
+
+    said = {
+        services.checks.specification(row, clock_offset_seconds=offset)["well_at"]
+        for offset in (-0.01, 0.0, 0.01, None)
+    }
+
+    assert said == {1_000_000}
+
+
+def test_it_says_how_long_a_write_is_good(valkey: Any) -> None:
+    now = clock.now()
+    server = make_server(due_at=now)
+    make_store_point(server=server, due_at=now, write_seconds=120)
+
+    services.send_due_probes(now=now)
+
+    (order,) = orders_of(valkey, server)
+    assert order["store_points"][0]["write_seconds"] == 120

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,12 @@ from storepoints.engine import shown
 from storepoints.models import StorePoint
 from storepoints.states import Reason, State
 from tests import people
-from tests.factories import make_destination, make_server, make_store_point
+from tests.factories import (
+    make_destination,
+    make_filesystem,
+    make_server,
+    make_store_point,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
 
@@ -75,6 +81,82 @@ def test_it_never_shows_a_stale_green_when_nobody_is_alive_to_say_so() -> None:
     assert tank.state == State.ONLINE
     assert 'data-name="Tank-07" data-state="unknown" data-reason="stale"' in page
     assert "Health checks are not running" in page
+
+
+def test_it_counts_each_store_point_once() -> None:
+    for state in ("online", "online", "degraded", "offline"):
+        make_store_point(state=state, reason="" if state == "online" else "slow")
+
+    page = people.client_of("viewer").get(OVERVIEW).content.decode()
+
+    counts = page[page.index('id="store-point-counts"') :].split("</p>")[0]
+    words = " ".join(re.sub(r"(?s)<[^>]+>", " ", counts).split())
+    assert words.endswith("> 4 2 online 1 degraded 1 not online")
+
+
+def test_it_says_since_when_nothing_is_known_any_more() -> None:
+    now = clock.now()
+    silent = make_server(awaiting_since=_ago(now, 7200))
+    for name, server in (("Tank-07", make_server()), ("Tank-08", silent)):
+        make_store_point(
+            name, server=server, since=_ago(now, 86_400), checked_at=_ago(now, 690)
+        )
+    client = people.client_of("viewer")
+
+    pages = {
+        name: client.get(f"{OVERVIEW}?q={name}").content.decode()
+        for name in ("Tank-07", "Tank-08")
+    }
+
+    # The reading was believed for 90 s, the server waited for as long; the day for
+    # which it had been online says nothing of that.
+    for name, state, since in (
+        ("Tank-07", "unknown", "10 min"),
+        ("Tank-08", "server-offline", "1 h"),
+    ):
+        assert f'data-name="{name}" data-state="{state}"' in pages[name]
+        assert f">{since}</time>" in pages[name]
+        assert ">24 h</time>" not in pages[name]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "level"),
+    [
+        ("online", "", "ok"),
+        ("offline", "not-mounted", "not-mounted"),
+        ("offline", "different-volume", "not-mounted"),
+        ("offline", "wrong-store-point", "ok"),
+        ("not-responding", "", "ok"),
+        ("offline", "io-error", "ok"),
+    ],
+)
+def test_it_says_when_what_lies_below_is_as_last_seen(
+    state: str, reason: str, level: str
+) -> None:
+    server = make_server()
+    store_point = make_store_point(
+        server=server,
+        state=state,
+        reason=reason,
+        filesystem=make_filesystem(
+            server=server,
+            devices_at=clock.now(),
+            devices={
+                "health": "ok",
+                "text": "",
+                "stack": {"name": "/srv/a", "kind": "ext4", "health": "ok"},
+            },
+        ),
+    )
+
+    page = people.client_of("viewer").get(store_point.get_absolute_url())
+
+    text = page.content.decode()
+    is_now = (state, reason) in {("online", ""), ("offline", "io-error")}
+    assert f'data-devices="{level}"' in text
+    assert ("as last seen" in text) is not is_now
+    assert ("The volume is not mounted." in text) is (level == "not-mounted")
+    assert ('data-health="ok"' in text) is (level == "ok")
 
 
 @pytest.mark.parametrize(
@@ -219,6 +301,30 @@ def test_it_shows_why_and_what_to_do() -> None:
 
     assert "expected ext4 a1b2 at /srv/t 1, found the root file system" in page
     assert "mount &#x27;/srv/t 1&#x27;" in page
+
+
+def test_it_says_that_a_write_was_skipped_and_which_limits_are_passed() -> None:
+    skipped = {
+        "layer": 6,
+        "name": "write",
+        "ok": None,
+        "seconds": 0.0,
+        "expected": "",
+        "found": "skipped: written and read back 7 s ago",
+        "errno": "",
+    }
+    tank = make_store_point(
+        state="degraded",
+        reason="low-space",
+        limits=["low-space"],
+        evidence={"checks": [skipped]},
+    )
+
+    page = people.client_of("viewer").get(tank.get_absolute_url()).content.decode()
+
+    assert "skipped: written and read back 7 s ago" in page
+    assert 'class="step step-skipped"' in page
+    assert 'Within its limits<span class="visually-hidden">: failed</span>' in page
 
 
 def test_it_answers_404_for_a_store_point_that_is_gone() -> None:
