@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from django.db.models import QuerySet
+
 from alerts import services
-from alerts.forms import AcknowledgeForm, until
-from alerts.models import Alert
+from alerts.forms import AcknowledgeForm, QuickSilenceForm, silenced_until, until
+from alerts.models import Alert, Silence
 from console.accounts.people import actor_of
 from console.kit import humane
-from console.kit.actions import Action, ActionMenu, Ask, Confirmation
+from console.kit.actions import (
+    Action,
+    ActionMenu,
+    Ask,
+    Confirmation,
+    Undo,
+    applies_always,
+)
 from console.kit.bulk import BulkResult, Noun
 
 ALERTS = Noun("alert", "alerts")
@@ -42,6 +51,19 @@ def _unacknowledge(rows: Sequence[Alert], ask: Ask) -> BulkResult:
     )
 
 
+def _undo_acknowledgement(at: datetime, ask: Ask) -> BulkResult:
+    return services.undo_acknowledgement(at, actor=actor_of(ask), now=ask.now)
+
+
+def _undo_unacknowledgement(at: datetime, ask: Ask) -> BulkResult:
+    return services.undo_unacknowledgement(at, actor=actor_of(ask), now=ask.now)
+
+
+def _rows() -> QuerySet[Alert]:
+    """Return the alerts without their largest columns, which no action reads."""
+    return Alert.objects.defer("data", "returns", "note")
+
+
 def _effects(rows: Sequence[Alert]) -> list[str]:
     ongoing = sum(row.cleared_at is None for row in rows)
     sentences = [
@@ -57,10 +79,38 @@ def _effects(rows: Sequence[Alert]) -> list[str]:
     return sentences
 
 
+def _silence(rows: Sequence[Alert], ask: Ask) -> BulkResult:
+    services.create_silence(
+        {
+            "name": ask.fields["name"],
+            "subjects": sorted({row.subject for row in rows}),
+            "starts_at": ask.now,
+            "ends_at": silenced_until(ask.fields, ask.now),
+        },
+        actor=actor_of(ask),
+        now=ask.now,
+    )
+    return BulkResult(len(rows))
+
+
+def _undo_silence(at: datetime, ask: Ask) -> BulkResult:
+    made = Silence.objects.filter(created_at=at, created_by=actor_of(ask))
+    keys = list(made.values_list("pk", flat=True))
+    return services.end_silences(keys, actor=actor_of(ask), now=ask.now)
+
+
+def _effects_of_silencing(rows: Sequence[Alert]) -> list[str]:
+    return [
+        "Nobody is told of any alert of their objects meanwhile. They are checked and "
+        "recorded as ever, and what still holds at the end is told then.",
+        "What was mailed already stays mailed. End it early under Alerts > Silences.",
+    ]
+
+
 MENU = ActionMenu(
     id="alerts",
     noun=ALERTS,
-    rows=Alert.objects.all,
+    rows=_rows,
     url_name="alerts:actions",
     actions=(
         Action(
@@ -75,6 +125,7 @@ MENU = ActionMenu(
                 form=AcknowledgeForm, effects=_effects, button="Acknowledge"
             ),
             shortcut="g",
+            undo=Undo(_undo_acknowledgement, "Took back the acknowledgement of"),
         ),
         Action(
             name="alert.unacknowledge",
@@ -84,6 +135,62 @@ MENU = ActionMenu(
             run=_unacknowledge,
             icon="undo-2",
             past="Took back the acknowledgement of",
+            undo=Undo(_undo_unacknowledgement, "Acknowledged as before:"),
+        ),
+        Action(
+            name="alert.silence",
+            label="Silence…",
+            permission="alerts.silence_alert",
+            applies=applies_always,
+            run=_silence,
+            icon="bell-off",
+            past="Silenced the objects of",
+            undo=Undo(_undo_silence, "Ended at once:"),
+            confirm=Confirmation(
+                form=QuickSilenceForm, effects=_effects_of_silencing, button="Silence"
+            ),
+        ),
+    ),
+)
+
+
+def _end(rows: Sequence[Silence], ask: Ask) -> BulkResult:
+    return services.end_silences(
+        [row.pk for row in rows], actor=actor_of(ask), now=ask.now
+    )
+
+
+def _delete(rows: Sequence[Silence], ask: Ask) -> BulkResult:
+    return services.delete_silences(
+        [row.pk for row in rows], actor=actor_of(ask), now=ask.now
+    )
+
+
+SILENCES = ActionMenu(
+    id="silences",
+    noun=Noun("silence", "silences"),
+    rows=Silence.objects.all,
+    url_name="alerts:silence_actions",
+    actions=(
+        Action(
+            name="silence.end",
+            label="End now",
+            permission="alerts.silence_alert",
+            applies=services.why_not_ended,
+            run=_end,
+            icon="bell-ring",
+            past="Ended",
+        ),
+        Action(
+            name="silence.delete",
+            label="Delete…",
+            permission="alerts.silence_alert",
+            applies=services.why_not_deleted,
+            run=_delete,
+            icon="trash-2",
+            is_dangerous=True,
+            past="Deleted",
+            confirm=Confirmation(button="Delete"),
         ),
     ),
 )

@@ -24,5 +24,10 @@ def _follow_facts(sender: object, **facts: Any) -> None:
     from alerts.services import reconcile_alerts
 
     reconcile_alerts(
-        store_points=facts["store_points"], servers=facts["servers"], now=facts["now"]
+        store_points=facts["store_points"],
+        servers=facts["servers"],
+        filesystems=facts.get("filesystems", ()),
+        destinations=facts.get("destinations", ()),
+        at_hand=facts.get("at_hand", ()),
+        now=facts["now"],
     )

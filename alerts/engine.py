@@ -13,10 +13,6 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
-#: A condition that comes back within this continues its alert, and an
-#: acknowledgement with it (design, D5).
-REOPEN_WINDOW = timedelta(minutes=15)
-
 
 class Severity(IntEnum):
     """How much an alert matters; the lower the number, the more."""
@@ -36,29 +32,62 @@ class Severity(IntEnum):
         return self.name.capitalize()
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The spans and counts that alerts live by (design, D5).
+
+    A condition that comes back within ``reopen_window`` continues its alert, and an
+    acknowledgement with it. One that came back ``flap_returns`` times within
+    ``flap_window`` flaps, until nothing has changed for as long.
+    """
+
+    reopen_window: timedelta = timedelta(minutes=15)
+    flap_window: timedelta = timedelta(hours=1)
+    flap_returns: int = 3
+
+
+RULES = Rules()
+
 Key = tuple[str, str]
 """An alert's identity: its kind and its subject, e.g. ``store-point:12``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Something that is wrong now; numbers and names (the text) are not identity."""
+    """Something that is wrong now; numbers and names are not identity.
+
+    ``text`` and ``reported_by`` name its object and its server as they are called now.
+    ``parent`` is the alert that explains this one: while that is ongoing, nothing is
+    known about the object itself, and nobody is to be told of it apart.
+    """
 
     kind: str
     subject: str
     severity: Severity
     data: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
+    reported_by: str = ""
+    parent: Key | None = None
 
     @property
     def key(self) -> Key:
         """What the alert for this condition is found by."""
         return self.kind, self.subject
 
+    @property
+    def is_held(self) -> bool:
+        """Return whether another alert explains it."""
+        return self.parent is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An alert that reconciling may touch: ongoing, or cleared and able to return."""
+    """An alert that reconciling may touch: ongoing, or cleared and able to return.
+
+    ``parent`` is the alert that it is held under. ``is_presumed`` is true when it was
+    raised because of that alone. ``returns`` are the instants at which it lately came
+    back, the oldest first.
+    """
 
     id: int
     kind: str
@@ -67,9 +96,15 @@ class Held:
     data: Mapping[str, Any]
     raised_at: datetime
     text: str = ""
+    reported_by: str = ""
     cleared_at: datetime | None = None
     acknowledged_at: datetime | None = None
     acknowledged_until: datetime | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    parent: Key | None = None
+    is_presumed: bool = False
+    returns: tuple[datetime, ...] = ()
+    flapping_since: datetime | None = None
 
     @property
     def key(self) -> Key:
@@ -82,15 +117,28 @@ class Held:
             self.acknowledged_until is None or self.acknowledged_until > now
         )
 
-    def can_return(self, now: datetime) -> bool:
+    def can_return(self, now: datetime, rules: Rules = RULES) -> bool:
         """Return whether a condition that comes back continues this alert.
 
         An alert that nobody has acknowledged still stands in the Alerts Overview, so
-        it always continues; an acknowledged one only within the re-open window.
+        it always continues, and so does one that flaps; an acknowledged one only
+        within the re-open window.
         """
-        return self.cleared_at is None or (
-            not self.is_acknowledged(now) or now - self.cleared_at <= REOPEN_WINDOW
+        return (
+            self.cleared_at is None
+            or not self.is_acknowledged(now)
+            or now - self.cleared_at <= rules.reopen_window
+            or self.is_flapping(now, rules)
         )
+
+    def is_flapping(self, now: datetime, rules: Rules = RULES) -> bool:
+        """Return whether it flaps: it did, and has changed within the window."""
+        return self.flapping_since is not None and not self.is_steady(now, rules)
+
+    def is_steady(self, now: datetime, rules: Rules = RULES) -> bool:
+        """Return whether it has neither come back nor cleared for the whole window."""
+        changes = (*self.returns[-1:], self.cleared_at or self.raised_at)
+        return now - max(changes) >= rules.flap_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +150,23 @@ class Raise:
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    """A cleared alert whose condition has come back."""
+    """A cleared alert whose condition has come back.
+
+    ``flapping_since`` is what its row says afterwards; ``is_quiet`` is true while it
+    flaps and that was said already.
+    """
 
     alert: Held
     condition: Condition
     does_lapse: bool
+    returns: tuple[datetime, ...] = ()
+    flapping_since: datetime | None = None
+    is_quiet: bool = False
+
+    @property
+    def starts_flapping(self) -> bool:
+        """Return whether this is the return by which it is known to flap."""
+        return self.flapping_since is not None and not self.is_quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +174,48 @@ class Update:
     """An ongoing alert whose numbers, name or severity have changed.
 
     ``does_lapse`` is true when it got worse: then an acknowledgement no longer holds.
+    ``is_released`` is true when it was presumed, and now fails on its own account.
     """
 
     alert: Held
     condition: Condition
     has_worsened: bool
     does_lapse: bool
+    is_released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An ongoing alert that another one explains from now on; its texts stay."""
+
+    alert: Held
+    condition: Condition
 
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """An ongoing alert whose condition no longer holds."""
+    """An ongoing alert whose condition no longer holds; quiet while it flaps."""
+
+    alert: Held
+    is_quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """An alert that flapped, and has not changed for the whole window.
+
+    ``is_close_owed`` is true when it has cleared: that was kept quiet, and is said now.
+    """
 
     alert: Held
 
+    @property
+    def is_close_owed(self) -> bool:
+        """Return whether people still have to be told that it has cleared."""
+        return self.alert.cleared_at is not None
 
-Change = Raise | Reopen | Update | Clear
+
+Change = Raise | Reopen | Update | Hold | Clear | Steady
 
 
 def reconcile(
@@ -138,13 +224,20 @@ def reconcile(
     *,
     unknown: Collection[Key] = (),
     now: datetime,
+    rules: Rules = RULES,
 ) -> list[Change]:
     """Return what must change so that the alerts say what holds.
 
-    ``held`` must have every alert of the subjects that the conditions speak of which
-    is ongoing or can return. Nothing is said about the keys in ``unknown``: of them
-    it is not known whether the condition holds, e.g. behind a server that is
-    offline. When several held alerts have one key, the ongoing or newest one counts.
+    ``held`` must have every alert of the subjects that the conditions speak of, and of
+    their parents, which is ongoing or can return. Nothing is said about the keys in
+    ``unknown``: of them it is not known whether the condition holds. When several held
+    alerts have one key, the ongoing or newest one counts.
+
+    1. A condition with a parent is decided after the others, for it counts as held
+       while the parent's alert is ongoing; without that it is unknown.
+    2. Each condition raises, re-opens, updates or holds its alert.
+    3. An ongoing alert whose condition is gone is cleared.
+    4. What flapped and has not changed since is steady again.
     """
     current: dict[Key, Held] = {}
     for alert in held:
@@ -152,33 +245,98 @@ def reconcile(
         if rival is None or _precedence(alert) > _precedence(rival):
             current[alert.key] = alert
 
+    wanted: dict[Key, Condition] = {}
+    for condition in sorted(conditions, key=lambda each: each.parent is not None):
+        if condition.key not in unknown:
+            wanted.setdefault(condition.key, condition)
+
     changes: list[Change] = []
-    seen: set[Key] = set()
-    for condition in conditions:
-        key = condition.key
-        if key in seen or key in unknown:
+    silent: set[Key] = set(unknown)
+    for key, condition in wanted.items():
+        parent = condition.parent
+        if parent and not _is_ongoing(parent, wanted, current, silent):
+            silent.add(key)
             continue
-        seen.add(key)
-        known = current.get(key)
-        if known is None or not known.can_return(now):
-            changes.append(Raise(condition))
-            continue
-        is_worse = condition.severity < known.severity
-        does_lapse = is_worse and known.acknowledged_at is not None
-        if known.cleared_at is not None:
-            changes.append(Reopen(known, condition, does_lapse))
-        elif (condition.severity, condition.text, dict(condition.data)) != (
-            known.severity,
-            known.text,
-            dict(known.data),
-        ):
-            changes.append(Update(known, condition, is_worse, does_lapse))
+        change = _follow(current.get(key), condition, now, rules)
+        if change is not None:
+            changes.append(change)
     changes += [
-        Clear(alert)
+        Clear(alert, is_quiet=alert.is_flapping(now, rules))
         for key, alert in current.items()
-        if alert.cleared_at is None and key not in seen and key not in unknown
+        if alert.cleared_at is None and key not in wanted and key not in silent
+    ]
+    back = {change.alert.key for change in changes if isinstance(change, Reopen)}
+    changes += [
+        Steady(alert)
+        for key, alert in current.items()
+        if alert.flapping_since is not None
+        and alert.is_steady(now, rules)
+        and key not in back
     ]
     return changes
+
+
+def _is_ongoing(
+    key: Key,
+    wanted: Mapping[Key, Condition],
+    current: Mapping[Key, Held],
+    silent: Collection[Key],
+) -> bool:
+    """Return whether an alert is ongoing once all of this was followed."""
+    if key in wanted and key not in silent:
+        return True
+    alert = current.get(key)
+    return key in silent and alert is not None and alert.cleared_at is None
+
+
+def _follow(
+    known: Held | None, condition: Condition, now: datetime, rules: Rules
+) -> Change | None:
+    if known is None or not known.can_return(now, rules):
+        return Raise(condition)
+    if known.cleared_at is not None:
+        return _reopen(known, condition, now, rules)
+    if condition.is_held:
+        return None if known.parent == condition.parent else Hold(known, condition)
+    is_worse = condition.severity < known.severity
+    if known.is_presumed or known.parent or _told(condition) != _told(known):
+        return Update(
+            known,
+            condition,
+            has_worsened=is_worse,
+            # When it was presumed, what was acknowledged was the other alert.
+            does_lapse=known.acknowledged_at is not None
+            and (is_worse or known.is_presumed),
+            is_released=known.is_presumed,
+        )
+    return None
+
+
+def _reopen(known: Held, condition: Condition, now: datetime, rules: Rules) -> Reopen:
+    """Return how an alert comes back; behind a parent it does not count as flapping."""
+    is_held = condition.is_held
+    # An acknowledgement of what was presumed is none of what has been found since.
+    has_changed = known.is_presumed and not is_held
+    is_worse = condition.severity < known.severity
+    recent = tuple(at for at in known.returns if now - at < rules.flap_window)
+    was_flapping = known.is_flapping(now, rules)
+    # What flaps already is not steady for that another alert explains this return.
+    returns = (*recent, now) if was_flapping or not is_held else recent
+    since = known.flapping_since if was_flapping else None
+    if not was_flapping and not is_held and len(returns) >= rules.flap_returns:
+        since = now
+    return Reopen(
+        known,
+        condition,
+        does_lapse=known.acknowledged_at is not None and (is_worse or has_changed),
+        returns=returns,
+        flapping_since=since,
+        is_quiet=was_flapping,
+    )
+
+
+def _told(row: Condition | Held) -> tuple[Severity, str, str, dict[str, Any]]:
+    return row.severity, row.text, row.reported_by, dict(row.data)
 
 
 def _precedence(alert: Held) -> tuple[bool, datetime, int]:

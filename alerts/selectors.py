@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 
 from alerts.catalogue import KINDS
-from alerts.engine import REOPEN_WINDOW, Held, Severity
-from alerts.models import Alert, NotificationSetting
+from alerts.engine import RULES, Held, Severity
+from alerts.models import (
+    EVIDENCE,
+    Alert,
+    AlertEvent,
+    AlertHistoryLimit,
+    NotificationSetting,
+)
+from storepoints.models import Filesystem, StorePoint
+from storepoints.states import MEASURED
+
+#: How many keys one statement names: SQLite takes a limited number of parameters.
+MANY = 5_000
 
 
 def is_acknowledged(now: datetime) -> Q:
@@ -19,14 +32,43 @@ def is_acknowledged(now: datetime) -> Q:
     )
 
 
-def is_active(now: datetime) -> Q:
-    """Return the condition that an alert still needs a person."""
-    return Q(acknowledged_at__isnull=True) | Q(acknowledged_until__lte=now)
+def is_active(now: datetime, *, of: str = "") -> Q:
+    """Return the condition that an alert still needs a person.
+
+    ``of`` leads to it from a row that is related to it: "parent__". The first half is
+    what the index ``alert_active`` is narrowed down to, word for word: a database uses
+    such an index only for a question that says so. Without an acknowledgement there is
+    no time at which it ends, so the second half asks for that alone.
+    """
+    return (
+        Q((f"{of}acknowledged_at__isnull", True))
+        | Q((f"{of}acknowledged_until__isnull", False))
+    ) & (
+        Q((f"{of}acknowledged_until__isnull", True))
+        | Q((f"{of}acknowledged_until__lte", now))
+    )
+
+
+def stands_apart(among: Q) -> Q:
+    """Return the condition that an alert is not folded under the one that explains it.
+
+    It is folded while that one stands in the same list: ``among`` is the condition that
+    an alert does. A parent that somebody has acknowledged, or whose kind is not shown,
+    must not take along what nobody saw. Asked for each alert that has a parent, and not
+    as a join: that would read all alerts to list some.
+    """
+    parents = Alert.objects.filter(among, pk=OuterRef("parent_id"), is_shown=True)
+    return Q(Q(parent__isnull=True) | ~Exists(parents))
 
 
 def active_alerts(now: datetime) -> QuerySet[Alert]:
-    """Return the alerts that nobody has acknowledged, the worst and newest first."""
-    return Alert.objects.filter(is_active(now), is_shown=True)
+    """Return the alerts that nobody has acknowledged, the worst and newest first.
+
+    Those that another active alert explains stand under that one.
+    """
+    return Alert.objects.filter(
+        is_active(now), stands_apart(is_active(now)), is_shown=True
+    )
 
 
 def count_by_severity(now: datetime) -> dict[Severity, int]:
@@ -47,34 +89,186 @@ def held_alerts(subjects: Iterable[str], *, now: datetime) -> list[Held]:
     The rows are locked until the transaction ends, so that an acknowledgement at the
     same instant comes before or after and not in between.
     """
-    rows = (
-        Alert.objects.select_for_update()
-        .filter(subject__in=list(subjects))
-        .filter(
-            Q(cleared_at__isnull=True)
-            | is_active(now)
-            | Q(cleared_at__gte=now - REOPEN_WINDOW)
-        )
-        .order_by("pk")
+    wanted = sorted(subjects)
+    can_return = (
+        Q(cleared_at__isnull=True)
+        | is_active(now)
+        | Q(cleared_at__gte=now - RULES.reopen_window)
+        | Q(flapping_since__isnull=False)
+    )
+    if len(wanted) <= MANY:
+        return [_held(row) for row in _lock(can_return & Q(subject__in=wanted))]
+    # In the order of their keys, as everybody locks: not one part after the other.
+    keys = sorted(
+        key
+        for start in range(0, len(wanted), MANY)
+        for key in Alert.objects.filter(
+            can_return, subject__in=wanted[start : start + MANY]
+        ).values_list("pk", flat=True)
     )
     return [
-        Held(
-            id=row.pk,
-            kind=row.kind,
-            subject=row.subject,
-            severity=Severity(row.severity),
-            data=row.data,
-            text=row.text,
-            raised_at=row.raised_at,
-            cleared_at=row.cleared_at,
-            acknowledged_at=row.acknowledged_at,
-            acknowledged_until=row.acknowledged_until,
-        )
-        for row in rows
+        _held(row)
+        for start in range(0, len(keys), MANY)
+        for row in _lock(can_return & Q(pk__in=keys[start : start + MANY]))
     ]
+
+
+def _lock(condition: Q) -> QuerySet[Alert]:
+    return (
+        Alert.objects.select_for_update(of=("self",))
+        .select_related("parent")
+        .filter(condition)
+        .order_by("pk")
+    )
+
+
+def _held(row: Alert) -> Held:
+    parent = row.parent
+    return Held(
+        id=row.pk,
+        kind=row.kind,
+        subject=row.subject,
+        severity=Severity(row.severity),
+        data={key: row.data[key] for key in row.data if key != EVIDENCE},
+        evidence=row.data.get(EVIDENCE) or {},
+        text=row.text,
+        reported_by=row.reported_by,
+        raised_at=row.raised_at,
+        cleared_at=row.cleared_at,
+        acknowledged_at=row.acknowledged_at,
+        acknowledged_until=row.acknowledged_until,
+        parent=(parent.kind, parent.subject) if parent is not None else None,
+        is_presumed=row.is_presumed,
+        returns=tuple(datetime.fromisoformat(at) for at in row.returns),
+        flapping_since=row.flapping_since,
+    )
+
+
+def count_store_points(
+    filesystems: Iterable[Filesystem],
+) -> dict[int, tuple[int, bool]]:
+    """Return how many store points lie on each, and whether it is measured; one query.
+
+    It is measured while one of them works, or fails at nothing but being written to:
+    then its space was read as well.
+    """
+    rows = (
+        StorePoint.objects.filter(filesystem__in=[row.pk for row in filesystems])
+        .order_by()
+        .values("filesystem")
+        .annotate(
+            count=Count("pk"),
+            measured=Count(
+                "pk", filter=Q(is_online=True) | Q(reason__in=sorted(MEASURED))
+            ),
+        )
+    )
+    return {row["filesystem"]: (row["count"], row["measured"] > 0) for row in rows}
+
+
+def name_store_points(filesystems: Iterable[Filesystem], *, most: int = 3) -> None:
+    """Give each filesystem ``named``: the first names of its store points; one query."""
+    names: dict[int, list[str]] = {row.pk: [] for row in filesystems}
+    rows = (
+        StorePoint.objects.filter(filesystem__in=list(names))
+        .annotate(
+            place=Window(
+                RowNumber(), partition_by=F("filesystem"), order_by=F("name").asc()
+            )
+        )
+        .filter(place__lte=most)
+        .order_by("filesystem", "place")
+        .values_list("filesystem", "name")
+    )
+    for key, name in rows:
+        names[key].append(name)
+    for row in filesystems:
+        named: Any = row
+        named.named = names[row.pk]
+
+
+def of_store_points(store_points: Iterable[StorePoint | int]) -> Q:
+    """Return the condition that an alert is about one of these store points.
+
+    An alert of a filesystem is about every store point that lies on it.
+    """
+    keys = [each if isinstance(each, int) else each.pk for each in store_points]
+    return Q(store_point__in=keys) | Q(
+        filesystem__in=StorePoint.objects.filter(
+            pk__in=keys, filesystem__isnull=False
+        ).values("filesystem")
+    )
 
 
 def notification_settings() -> dict[str, NotificationSetting]:
     """Return the setting of every kind in the catalogue, defaults included."""
     chosen = {row.kind: row for row in NotificationSetting.objects.all()}
     return {slug: chosen.get(slug) or NotificationSetting(kind=slug) for slug in KINDS}
+
+
+def alert_history_limit() -> AlertHistoryLimit:
+    """Return how long alerts are kept; the default when nobody has set it."""
+    return AlertHistoryLimit.objects.filter(
+        pk=AlertHistoryLimit.ONLY
+    ).first() or AlertHistoryLimit(pk=AlertHistoryLimit.ONLY)
+
+
+def over_alerts(keep_days: int, *, now: datetime) -> QuerySet[Alert]:
+    """Return the alerts that are over for longer than so many days.
+
+    Over is an alert that has cleared and that a person has seen, from the later of both
+    on. One that explains another one stays as long as that one does; what explains is
+    never itself explained, so that one look at what stays is enough.
+    """
+    until = now - timedelta(days=keep_days)
+    is_over = is_acknowledged(now) & Q(cleared_at__lt=until, acknowledged_at__lt=until)
+    staying = Alert.objects.exclude(
+        pk__in=Alert.objects.filter(is_over).order_by().values("pk")
+    )
+    return Alert.objects.filter(
+        is_over,
+        ~Exists(staying.filter(parent=OuterRef("pk"))),
+    )
+
+
+def count_held(parents: Iterable[int], condition: Q) -> dict[int, tuple[int, int]]:
+    """Return how many alerts are held under each, and of how many store points.
+
+    Only those that fulfil a condition; one query.
+    """
+    rows = (
+        Alert.objects.filter(condition, parent__in=list(parents), is_shown=True)
+        .order_by()
+        .values("parent")
+        .annotate(count=Count("pk"), points=Count("store_point", distinct=True))
+    )
+    return {
+        row["parent"]: (row["count"], row["points"])
+        for row in rows
+        if row["parent"] is not None
+    }
+
+
+def newest_news(alerts: Iterable[int]) -> dict[int, Any]:
+    """Return the newest event of each alert that was worth a message; one query.
+
+    With ``mails``, how many deliveries were made of it, and ``mailed``, how many of
+    them were sent.
+    """
+    newest = (
+        AlertEvent.objects.filter(alert__in=list(alerts), kind__in=AlertEvent.NEWS)
+        .order_by()
+        .values("alert")
+        .annotate(newest=Max("pk"))
+        .values("newest")
+    )
+    rows = (
+        AlertEvent.objects.filter(pk__in=newest)
+        .order_by()
+        .annotate(
+            mails=Count("deliveries"),
+            mailed=Count("deliveries", filter=Q(deliveries__state="sent")),
+        )
+        .values_list("alert", "routed_at", "routing", "mails", "mailed", named=True)
+    )
+    return {row.alert: row for row in rows}

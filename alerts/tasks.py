@@ -11,10 +11,15 @@ from storepoints.services import record_silent_servers, record_stale_readings
 
 @shared_task(name="alerts.sweep")
 def sweep() -> None:
-    """Record which servers and readings have become silent; their alerts follow."""
+    """Record which servers and readings have become silent; their alerts follow.
+
+    What flapped and has become steady is said, and what a silence kept that is over.
+    """
     now = clock.now()
     record_silent_servers(now=now)
     record_stale_readings(now=now)
+    services.settle_flapping(now=now)
+    services.follow_silences(now=now)
 
 
 @shared_task(name="alerts.reconcile_everything")

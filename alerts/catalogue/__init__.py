@@ -1,31 +1,40 @@
 """The catalogue of alerts, in the order in which Settings > Notifications lists them.
 
-To add a kind, write a module with a ``KIND`` and name it here.
+To add a kind, write a module with a ``KIND`` into this package, and its test.
 """
 
 from __future__ import annotations
 
-from alerts.catalogue import (
-    health_checks_not_running,
-    inbound_backup_disabled,
-    server_offline,
-    store_point_critically_low_on_space,
-    store_point_low_on_space,
-    store_point_offline,
-)
-from alerts.catalogue.base import UNKNOWN, Kind, Scope, Unknown
+import pkgutil
+from importlib import import_module
 
-KINDS: dict[str, Kind] = {
-    module.KIND.slug: module.KIND
-    for module in (
-        store_point_offline,
-        server_offline,
-        health_checks_not_running,
-        store_point_critically_low_on_space,
-        store_point_low_on_space,
-        inbound_backup_disabled,
+from alerts.catalogue.base import (
+    UNKNOWN,
+    DestinationFacts,
+    Kind,
+    Live,
+    Parameter,
+    Scope,
+    Step,
+    Unknown,
+)
+
+
+def _read_kinds() -> dict[str, Kind]:
+    """Return every kind of this package: the worst first, then by what it is about."""
+    kinds: list[Kind] = [
+        import_module(f"{__name__}.{module.name}").KIND
+        for module in pkgutil.iter_modules(__path__)
+        if module.name != "base"
+    ]
+    scopes = list(Scope)
+    kinds.sort(
+        key=lambda kind: (kind.severity, scopes.index(kind.scope), kind.short_name)
     )
-}
+    return {kind.slug: kind for kind in kinds}
+
+
+KINDS: dict[str, Kind] = _read_kinds()
 
 
 def kinds_of(scope: Scope) -> list[Kind]:
@@ -33,4 +42,15 @@ def kinds_of(scope: Scope) -> list[Kind]:
     return [kind for kind in KINDS.values() if kind.scope is scope]
 
 
-__all__ = ["KINDS", "UNKNOWN", "Kind", "Scope", "Unknown", "kinds_of"]
+__all__ = [
+    "KINDS",
+    "UNKNOWN",
+    "DestinationFacts",
+    "Kind",
+    "Live",
+    "Parameter",
+    "Scope",
+    "Step",
+    "Unknown",
+    "kinds_of",
+]

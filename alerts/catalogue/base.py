@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
-from alerts.engine import Severity
+from alerts.engine import Key, Severity
 
 
 class Scope(StrEnum):
@@ -15,7 +15,34 @@ class Scope(StrEnum):
 
     STORE_POINT = "store-point"
     SERVER = "server"
+    FILESYSTEM = "filesystem"
+    DESTINATION = "destination"
     CONSOLE = "console"
+
+
+class FilesystemFacts(Protocol):
+    """What a kind of the scope FILESYSTEM is given beside the row's own fields.
+
+    Only filesystems that store points lie on are asked about, and only while their
+    server is not offline. ``is_measured``: space and inodes were read a moment ago, as
+    a store point on it works or failed only at being written to.
+    """
+
+    is_measured: bool
+    store_point_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationFacts:
+    """What a kind of the scope DESTINATION is given: its adopted store points, counted.
+
+    ``down`` have failed for certain, or their server is offline; ``accepting`` take
+    backup data: they are not down, and nobody has disabled inbound backup on them.
+    """
+
+    total: int
+    down: int
+    accepting: int
 
 
 class Unknown:
@@ -29,12 +56,77 @@ Answer = dict[str, Any] | None | Unknown
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """A number of a kind's rule, with its unit as it stands behind the number."""
+
+    name: str
+    label: str
+    value: float
+    unit: str = ""
+
+    @property
+    def words(self) -> str:
+        """Return the number and its unit: "10 %", "24 h"."""
+        number = f"{self.value:,.3f}".rstrip("0").rstrip(".")
+        return f"{number} {self.unit}".rstrip()
+
+
+class Live(StrEnum):
+    """What the console can see of a step by itself (alerts/guide.py says how)."""
+
+    STILL_HOLDS = "still-holds"
+    #: Whether the store points accept backup data, and whether they no longer should.
+    INBOUND = "inbound"
+    STOP_INBOUND = "stop-inbound"
+    FENCE = "fence"
+    SERVER = "server"
+    SERVERS = "servers"
+    STORE_POINTS = "store-points"
+    DEVICES = "devices"
+    SPACE = "space"
+    INODES = "inodes"
+    DOCTOR = "doctor"
+    DELIVERY = "delivery"
+    BACK = "back"
+    ACKNOWLEDGED = "acknowledged"
+    #: Nothing: only a person can see it.
+    BY_HAND = "by-hand"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step from the alert to its end: what to do, and what can be seen of it."""
+
+    title: str
+    text: str
+    live: Live
+
+
+#: The last step of every kind.
+ACKNOWLEDGE = Step(
+    "Acknowledge",
+    "Acknowledge the alert: then it leaves the active list. It can be done before, with "
+    "a note, to say that somebody is at it.",
+    Live.ACKNOWLEDGED,
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of alert: its texts, and how its condition is told from the facts.
 
     ``short_name`` stands in Settings > Notifications, ``long_text`` in the Alerts
     Overview and in mails; ``{name}`` is the object and the other fields are those of
-    the condition's numbers. ``holds`` is given a row of its scope.
+    the condition's numbers. ``long_text_of_many`` is for an object that stands for
+    several: the store points of one filesystem. ``parameters`` are the numbers of its
+    rule. ``confirm``, ``resolve`` and ``confirm_resolved`` are the steps to its end.
+    ``holds`` is given a row of its scope; ``evidence`` returns what was found, to be
+    kept as it was when the alert was raised. ``parent`` returns the alert that explains
+    this one and that it is held under, if any.
+
+    ``is_mended_by_retry`` is false when trying again cannot mend it, because somebody
+    has to act; ``believed_at_once`` are the reasons in the data of a kind that is
+    tried again otherwise, for which that holds too.
     """
 
     slug: str
@@ -44,11 +136,37 @@ class Kind:
     long_text: str
     cause: str
     effects: str
-    confirm: str
-    resolve: tuple[str, ...]
-    confirm_resolved: str
+    confirm: tuple[Step, ...]
+    resolve: tuple[Step, ...]
+    confirm_resolved: tuple[Step, ...]
     holds: Callable[[Any], Answer]
+    long_text_of_many: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    evidence: Callable[[Any], dict[str, Any]] | None = None
+    parent: Callable[[Any], Key | None] | None = None
+    is_mended_by_retry: bool = True
+    believed_at_once: frozenset[str] = frozenset()
 
-    def text(self, name: str, data: dict[str, Any]) -> str:
-        """Return the long text for an object; names are taken as they are."""
-        return self.long_text.format_map({**data, "name": name})
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Return all steps, from confirming it to the acknowledgement."""
+        return (*self.confirm, *self.resolve, *self.confirm_resolved)
+
+    def can_be_retried(self, data: Mapping[str, Any]) -> bool:
+        """Return whether trying again can mend an alert with this data."""
+        return (
+            self.is_mended_by_retry and data.get("reason") not in self.believed_at_once
+        )
+
+    def text(self, name: str, data: dict[str, Any], *, count: int = 1) -> str:
+        """Return the long text for an object; names are taken as they are.
+
+        ``count`` is how many it stands for.
+        """
+        text = self.long_text if count == 1 else self.long_text_of_many
+        return (text or self.long_text).format_map({**data, "name": name})
+
+
+def filled(text: str, parameters: tuple[Parameter, ...]) -> str:
+    """Return a text with the numbers of a rule, so that they are written once."""
+    return text.format_map({each.name: each.words for each in parameters})

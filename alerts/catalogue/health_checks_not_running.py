@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from alerts.catalogue.base import Answer, Kind, Scope
+from alerts.catalogue.base import (
+    ACKNOWLEDGE,
+    Answer,
+    Kind,
+    Live,
+    Parameter,
+    Scope,
+    Step,
+)
 from alerts.engine import Severity
+
+#: Checks that have not run for this long are an alert; pages say so much sooner.
+SILENT_SECONDS = 60
+
+PARAMETERS = (Parameter("seconds", "nobody has asked for", SILENT_SECONDS, "s"),)
 
 
 def holds(silent_since: datetime | None) -> Answer:
@@ -27,11 +40,33 @@ KIND = Kind(
         "Nothing is known about any store point. A failure would not be noticed "
         "while this lasts."
     ),
-    confirm="A banner stands above every page and says since when.",
-    resolve=(
-        "Run “manage.py doctor” on the master server and do as it says.",
-        "Start the console again if its processes are gone.",
+    confirm=(
+        Step(
+            "Still not running?",
+            "A banner stands above every page and says since when.",
+            Live.STILL_HOLDS,
+        ),
     ),
-    confirm_resolved="The banner is gone. Then acknowledge the alert.",
+    resolve=(
+        Step(
+            "What the doctor says",
+            "Run “manage.py doctor” on the master server and do as it says.",
+            Live.DOCTOR,
+        ),
+        Step(
+            "Processes",
+            "Start the console again if its processes are gone.",
+            Live.BY_HAND,
+        ),
+    ),
+    confirm_resolved=(
+        Step(
+            "Running again?",
+            "The banner is gone, and the alert says that it has cleared.",
+            Live.BACK,
+        ),
+        ACKNOWLEDGE,
+    ),
     holds=holds,
+    parameters=PARAMETERS,
 )

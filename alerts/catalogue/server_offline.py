@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from alerts.catalogue.base import Answer, Kind, Scope
+from alerts.catalogue.base import (
+    ACKNOWLEDGE,
+    Answer,
+    Kind,
+    Live,
+    Parameter,
+    Scope,
+    Step,
+)
 from alerts.engine import Severity
+from storepoints.engine import INTERVALS_UNTIL_STALE
 from storepoints.models import Server
+
+PARAMETERS = (Parameter("stale", "no answer for", INTERVALS_UNTIL_STALE, "intervals"),)
 
 
 def holds(server: Server) -> Answer:
@@ -26,15 +37,40 @@ KIND = Kind(
         "Nothing is known about the store points of this server. If the machine is "
         "down, users cannot back up to it or restore from it."
     ),
-    confirm="Look at Destinations > Servers: the server has no green indicator.",
+    confirm=(
+        Step(
+            "Still offline?",
+            "Look at Destinations > Servers: the server has no green indicator.",
+            Live.STILL_HOLDS,
+        ),
+    ),
     resolve=(
-        "Check that the machine is running and reachable over the network.",
-        "Check that the agent is running on it, and read its log.",
-        "Check that the server can reach the message broker.",
+        Step(
+            "Machine and network",
+            "Check that the machine is running and reachable over the network.",
+            Live.BY_HAND,
+        ),
+        Step(
+            "Agent",
+            "Check that the agent is running on it, and read its log.",
+            Live.BY_HAND,
+        ),
+        Step(
+            "Message broker",
+            "Check that the server can reach the message broker.",
+            Live.BY_HAND,
+        ),
     ),
     confirm_resolved=(
-        "The server shows the green indicator, and its store points show a state of "
-        "their own again. Then acknowledge the alert."
+        Step("Back online?", "The server shows the green indicator again.", Live.BACK),
+        Step(
+            "Its store points",
+            "The store points of the server show a state of their own again. One that "
+            "failed meanwhile has an alert of its own.",
+            Live.STORE_POINTS,
+        ),
+        ACKNOWLEDGE,
     ),
     holds=holds,
+    parameters=PARAMETERS,
 )

@@ -1,34 +1,80 @@
-"""Store point critically low on space."""
+"""Store point critically low on space: one alert for a filesystem."""
 
 from __future__ import annotations
 
-from alerts.catalogue.base import Answer, Kind, Scope
-from alerts.catalogue.store_point_low_on_space import space_answer
+from typing import Any
+
+from alerts.catalogue.base import (
+    ACKNOWLEDGE,
+    Answer,
+    Kind,
+    Live,
+    Scope,
+    Step,
+    filled,
+)
+from alerts.catalogue.store_point_low_on_space import (
+    CAUSE,
+    CONFIRM_RESOLVED,
+    space_answer,
+    space_parameters,
+)
 from alerts.engine import Severity
-from storepoints.engine import Limit
-from storepoints.models import StorePoint
+from storepoints.engine import SPACE_RULE, Limit
+
+PARAMETERS = space_parameters(
+    SPACE_RULE.critically_low_percent, SPACE_RULE.critically_low_hours
+)
 
 
-def holds(store_point: StorePoint) -> Answer:
+def holds(filesystem: Any) -> Answer:
     """Hold below the critical limit."""
     return space_answer(
-        store_point, holds=Limit.CRITICALLY_LOW_SPACE in store_point.limits
+        filesystem, holds=Limit.CRITICALLY_LOW_SPACE in filesystem.limits
     )
 
 
 KIND = Kind(
     slug="store-point-critically-low-on-space",
-    scope=Scope.STORE_POINT,
+    scope=Scope.FILESYSTEM,
     severity=Severity.CRITICAL,
     short_name="Store point critically low on space",
     long_text="Store point is critically low on space: {name} ({used_percent} % used)",
-    cause="Less than 5 % of the volume is free for users.",
-    effects="Backups to this store point are about to fail, or fail already.",
-    confirm="Look at the used space in the Store Point Overview.",
-    resolve=(
-        "Disable inbound backup on the store point so that nothing fills it further.",
-        "Remove what does not belong on the volume, or extend the volume.",
+    long_text_of_many=(
+        "Store points are critically low on space: {name} ({used_percent} % used)"
     ),
-    confirm_resolved="More than 10 % is free, and the alert says that it has cleared.",
+    cause=filled(CAUSE, PARAMETERS),
+    effects="Backups to the store points of the volume are about to fail, or fail already.",
+    confirm=(
+        Step(
+            "Still this low?",
+            "Look at the used space in the Store Point Overview.",
+            Live.STILL_HOLDS,
+        ),
+    ),
+    resolve=(
+        Step(
+            "Stop inbound backup",
+            "Disable inbound backup on the store points so that nothing fills it "
+            "further.",
+            Live.STOP_INBOUND,
+        ),
+        Step(
+            "Make room",
+            "Remove what does not belong on the volume, or extend the volume.",
+            Live.SPACE,
+        ),
+    ),
+    confirm_resolved=(
+        Step("Room enough?", filled(CONFIRM_RESOLVED, PARAMETERS), Live.BACK),
+        Step(
+            "Inbound backup",
+            "Enable inbound backup again where it was disabled for this.",
+            Live.INBOUND,
+        ),
+        ACKNOWLEDGE,
+    ),
     holds=holds,
+    is_mended_by_retry=False,
+    parameters=PARAMETERS,
 )

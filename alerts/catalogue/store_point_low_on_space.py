@@ -1,48 +1,106 @@
-"""Store point low on space."""
+"""Store point low on space: one alert for a filesystem, whoever lies on it."""
 
 from __future__ import annotations
 
-from alerts.catalogue.base import UNKNOWN, Answer, Kind, Scope
+from typing import Any
+
+from alerts.catalogue.base import (
+    ACKNOWLEDGE,
+    UNKNOWN,
+    Answer,
+    Kind,
+    Live,
+    Parameter,
+    Scope,
+    Step,
+    filled,
+)
 from alerts.engine import Severity
-from storepoints.engine import Limit, free_percent
-from storepoints.models import StorePoint
+from storepoints.engine import SPACE_RULE, Limit, free_percent
 
 
-def space_answer(store_point: StorePoint, *, holds: bool) -> Answer:
-    """Return the figures when a limit of space holds; unknown while it cannot be read."""
-    if not store_point.is_online:
+def space_parameters(percent: float, hours: float) -> tuple[Parameter, ...]:
+    """Return the numbers of a limit of space: a free share, and in how many hours."""
+    few = SPACE_RULE.free_bound(1e12, percent) / 1e9
+    return (
+        Parameter("percent", "free share below", percent, "%"),
+        Parameter("bytes", "free space of 1 TB below", few, "GB"),
+        Parameter("hours", "or full within", hours, "h"),
+        Parameter("clear", "clears at", percent + SPACE_RULE.clear_points, "%"),
+    )
+
+
+PARAMETERS = space_parameters(SPACE_RULE.low_percent, SPACE_RULE.low_hours)
+
+#: Why a share alone is no reason, with the numbers of the kind's rule.
+CAUSE = (
+    "Less than {percent} of the volume is free for users, and that is little for its "
+    "size ({bytes} of 1 TB, relatively less of a larger one), or will be full within "
+    "{hours} if it goes on as in the last day."
+)
+CONFIRM_RESOLVED = (
+    "At least {clear} is free, or clearly more bytes than the limit for its size, and "
+    "the alert says that it has cleared."
+)
+
+
+def space_answer(filesystem: Any, *, holds: bool) -> Answer:
+    """Return the figures when a limit of space holds; unknown while it is not read."""
+    if not filesystem.is_measured:
         return UNKNOWN
     if not holds:
         return None
-    free = free_percent(store_point.free_bytes, store_point.used_bytes)
+    free = free_percent(filesystem.free_bytes, filesystem.used_bytes)
     return {
         "free_percent": round(free or 0),
         "used_percent": 100 - round(free or 0),
     }
 
 
-def holds(store_point: StorePoint) -> Answer:
+def holds(filesystem: Any) -> Answer:
     """Hold between the warning and the critical limit: one alert at a time."""
-    limits = store_point.limits
+    limits = filesystem.limits
     return space_answer(
-        store_point,
+        filesystem,
         holds=Limit.LOW_SPACE in limits and Limit.CRITICALLY_LOW_SPACE not in limits,
     )
 
 
 KIND = Kind(
     slug="store-point-low-on-space",
-    scope=Scope.STORE_POINT,
+    scope=Scope.FILESYSTEM,
     severity=Severity.WARNING,
     short_name="Store point low on space",
     long_text="Store point is low on space: {name} ({used_percent} % used)",
-    cause="Less than 10 % of the volume is free for users.",
-    effects="When the volume is full, backups to this store point stop.",
-    confirm="Look at the used space in the Store Point Overview.",
-    resolve=(
-        "Remove what does not belong on the volume, or archives that are not needed.",
-        "Extend the volume, or add a store point and disable inbound backup here.",
+    long_text_of_many="Store points are low on space: {name} ({used_percent} % used)",
+    cause=filled(CAUSE, PARAMETERS),
+    effects="When the volume is full, backups to its store points stop.",
+    confirm=(
+        Step(
+            "Still this low?",
+            "Look at the used space in the Store Point Overview.",
+            Live.STILL_HOLDS,
+        ),
     ),
-    confirm_resolved="More than 15 % is free, and the alert says that it has cleared.",
+    resolve=(
+        Step(
+            "Make room",
+            "Remove what does not belong on the volume, or archives that are not "
+            "needed.",
+            Live.SPACE,
+        ),
+        Step(
+            "Or go elsewhere",
+            "Extend the volume, or add a store point elsewhere and disable inbound "
+            "backup here.",
+            Live.BY_HAND,
+        ),
+    ),
+    confirm_resolved=(
+        Step("Room enough?", filled(CONFIRM_RESOLVED, PARAMETERS), Live.BACK),
+        ACKNOWLEDGE,
+    ),
     holds=holds,
+    is_mended_by_retry=False,
+    parameters=PARAMETERS,
 )

@@ -1,83 +1,133 @@
-"""An alert's own page: both texts, what to do, and everything that happened to it."""
+"""An alert's own page: both texts, its guide, and everything that happened to it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
 
 from alerts.actions import MENU
-from alerts.catalogue import KINDS
-from alerts.models import Alert
+from alerts.forms import AcknowledgeForm
+from alerts.guide import guide
+from alerts.models import EVIDENCE, Alert, AlertEvent
+from alerts.scene import MOST, Scene, read_scene, related_alerts
 from alerts.views.overview import shown
-from console.kit import clock, htmx
+from alerts.words import event_words
+from console.kit import clock, htmx, humane
 from console.kit.access import needs
-from storepoints import selectors, verdict
-from storepoints.models import StorePoint
-from storepoints.states import WORKING, Reason, State
+from storepoints import verdict
+from storepoints.states import Reason
+
+#: How many events the timeline shows, and how many earlier occurrences are listed.
+EVENTS = 100
+EARLIER = 10
 
 
 @require_GET
 @needs("alerts.view_alert")
 def detail(request: HttpRequest, key: int) -> HttpResponse:
-    """Show an alert with its object as it is now, its timeline and what was sent."""
+    """Show an alert with its guide, its timeline, and who was told of it or why not."""
     now = clock.now()
-    # The deliveries belong to the app above; here they are only looked at.
     row = (
-        Alert.objects.select_related("store_point", "server")
-        .prefetch_related("events__deliveries")
+        Alert.objects.select_related(
+            "parent", "store_point", "server", "filesystem__server", "destination"
+        )
         .filter(pk=key)
         .first()
     )
     if row is None:
         raise Http404("There is no such alert.")
-    store_point = _store_point_now(row.store_point_id) if row.store_point_id else None
+    scene = read_scene(shown(row, now), may=request.user.has_perm, now=now)
+    events, has_more = _events(row)
+    children = list(row.children.order_by("cleared_at", "text")[: MOST + 1])
+    found = row.data.get(EVIDENCE) or {}
     return htmx.render(
         request,
         "alerts/alert.html",
         "alerts/_alert.html",
         {
-            "alert": shown(row, now),
-            "kind": KINDS.get(row.kind),
-            "events": row.events.all(),
-            "store_point": store_point,
-            "cure": _cure(store_point),
-            "related": _related(row),
+            "alert": row,
+            "kind": scene.kind,
+            "scene": scene,
+            "steps": guide(scene),
+            "acknowledge": _acknowledge_form(request, row),
+            "here": request.get_full_path(),
+            "events": events,
+            "has_more_events": has_more,
+            "news": [each for each in events if each.row.kind in AlertEvent.NEWS],
+            "fall_through": _fallen_through(scene),
+            "found": verdict.found_in_words(found),
+            "found_layer": found.get("layer"),
+            "found_cure": found,
+            "children": children[:MOST],
+            "has_more_children": len(children) > MOST,
+            "related": related_alerts(scene),
+            "earlier": _earlier(row),
             "menu": MENU.for_row(request, row),
         },
     )
 
 
-def _store_point_now(key: int) -> Any:
-    now = clock.now()
-    pulse = selectors.read_pulse(now)
-    row: Any = selectors.store_points(now=now, pulse=pulse).filter(pk=key).first()
-    if row is not None:
-        row.is_green = row.shown_state in WORKING
-        row.words = verdict.describe(row.shown_state, row.shown_reason)
-    return row
+@dataclass(frozen=True)
+class Told:
+    """An event with its words."""
+
+    row: AlertEvent
+    words: str
 
 
-def _cure(store_point: Any) -> verdict.Cure | None:
-    if not isinstance(store_point, StorePoint):
-        return None
-    row: Any = store_point
-    return verdict.cure(
-        state=State(row.shown_state),
-        reason=Reason(row.shown_reason),
-        path=row.path,
-        volume=row.volume,
-        server_name=row.server.name,
-        marker=row.evidence.get("marker"),
+def _events(alert: Alert) -> tuple[list[Told], bool]:
+    """Return the newest events in their order, and whether there are older ones."""
+    # The deliveries belong to the app above; here they are only looked at.
+    rows = list(
+        alert.events.select_related("withheld_by")
+        .prefetch_related("deliveries")
+        .order_by("-at", "-pk")[: EVENTS + 1]
     )
+    told = [Told(row, event_words(row)) for row in reversed(rows[:EVENTS])]
+    return told, len(rows) > EVENTS
 
 
-def _related(alert: Alert) -> list[Alert]:
-    """Return earlier alerts of the same object, and others of its server."""
-    same = Q(subject=alert.subject)
-    if alert.server_id:
-        same |= Q(server=alert.server_id, cleared_at__isnull=True)
-    rows = Alert.objects.filter(same).exclude(pk=alert.pk).order_by("-raised_at")
-    return list(rows[:10])
+def _acknowledge_form(request: HttpRequest, alert: Any) -> AcknowledgeForm | None:
+    """Return the form in the guide, for who may; None when there is nothing to do."""
+    if alert.is_seen or not request.user.has_perm("alerts.acknowledge_alert"):
+        return None
+    form = AcknowledgeForm(auto_id="guide-%s")
+    for field in form.fields.values():
+        # The page refreshes itself; what is being typed stays as it is.
+        field.widget.attrs["hx-preserve"] = "true"
+    return form
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """An earlier alert of the same kind and object, and how long it lasted."""
+
+    alert: Any
+    lasted: str
+
+
+def _earlier(alert: Alert) -> list[Occurrence]:
+    """Return earlier alerts of the same kind and object, the newest first; 1 query."""
+    rows = (
+        Alert.objects.filter(kind=alert.kind, subject=alert.subject)
+        .exclude(pk=alert.pk)
+        .order_by("-raised_at", "-pk")[:EARLIER]
+    )
+    return [Occurrence(row, _lasted(row.raised_at, row.cleared_at)) for row in rows]
+
+
+def _lasted(raised_at: datetime, cleared_at: datetime | None) -> str:
+    return humane.elapsed(cleared_at - raised_at) if cleared_at else ""
+
+
+def _fallen_through(scene: Scene) -> dict[str, Any] | None:
+    row = scene.store_point
+    if row is None:
+        return None
+    return verdict.fallen_through(
+        row.fall_through, since=row.since, reason=Reason(row.shown_reason)
+    )

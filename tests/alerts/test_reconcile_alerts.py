@@ -1,24 +1,11 @@
-"""What follows from the conditions that hold: properties of alerts.engine."""
+"""What follows from the conditions that hold: alerts.engine by example."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from alerts.engine import (
-    REOPEN_WINDOW,
-    Clear,
-    Condition,
-    Held,
-    Raise,
-    Reopen,
-    Severity,
-    Update,
-    reconcile,
-)
+from alerts.engine import RULES, Condition, Reopen, Severity, Update, reconcile
+from tests.alerts.memory import Memory
 
 START = datetime(2026, 3, 1, 14, 2, tzinfo=UTC)
 
@@ -31,62 +18,13 @@ def condition(
     return Condition("offline", subject, severity, data)
 
 
-@dataclass
-class Memory:
-    """The alerts as the database would hold them."""
-
-    alerts: list[Held] = field(default_factory=list)
-
-    def apply(self, conditions: list[Condition], now: datetime) -> int:
-        changes = reconcile(self.alerts, conditions, now=now)
-        for change in changes:
-            if isinstance(change, Raise):
-                wanted = change.condition
-                self.alerts.append(
-                    Held(
-                        id=len(self.alerts) + 1,
-                        kind=wanted.kind,
-                        subject=wanted.subject,
-                        severity=wanted.severity,
-                        data=wanted.data,
-                        raised_at=now,
-                    )
-                )
-                continue
-            index = change.alert.id - 1
-            alert = self.alerts[index]
-            if isinstance(change, Clear):
-                self.alerts[index] = replace(alert, cleared_at=now)
-            else:
-                self.alerts[index] = replace(
-                    alert,
-                    severity=change.condition.severity,
-                    data=change.condition.data,
-                    cleared_at=None,
-                    acknowledged_at=None
-                    if change.does_lapse
-                    else alert.acknowledged_at,
-                )
-        return len(changes)
-
-    def acknowledge(self, now: datetime) -> None:
-        self.alerts = [
-            alert if alert.is_acknowledged(now) else replace(alert, acknowledged_at=now)
-            for alert in self.alerts
-        ]
-
-    @property
-    def ongoing(self) -> list[Held]:
-        return [alert for alert in self.alerts if alert.cleared_at is None]
-
-
 def test_it_raises_once_and_clears() -> None:
     memory = Memory()
 
-    assert memory.apply([condition()], START) == 1
-    assert memory.apply([condition()], START) == 0
-    assert memory.apply([], START) == 1
-    assert memory.apply([], START) == 0
+    assert len(memory.apply([condition()], START)) == 1
+    assert memory.apply([condition()], START) == []
+    assert len(memory.apply([], START)) == 1
+    assert memory.apply([], START) == []
 
 
 def test_it_keeps_an_acknowledgement_over_a_blip() -> None:
@@ -106,7 +44,7 @@ def test_it_raises_a_new_alert_when_an_acknowledged_one_comes_back_later() -> No
     memory.apply([condition()], START)
     memory.acknowledge(START)
     memory.apply([], START + timedelta(minutes=1))
-    later = START + timedelta(minutes=2) + REOPEN_WINDOW
+    later = START + timedelta(minutes=2) + RULES.reopen_window
 
     memory.apply([condition()], later)
 
@@ -156,72 +94,23 @@ def test_it_says_nothing_about_what_is_unknown() -> None:
     assert changes == []
 
 
-subjects = st.sampled_from(["store-point:1", "store-point:2", "server:1"])
-severities = st.sampled_from(list(Severity))
-steps = st.lists(
-    st.one_of(
-        st.tuples(
-            st.just("facts"),
-            st.lists(
-                st.builds(
-                    lambda subject, severity, used: Condition(
-                        "offline", subject, severity, {"used": used}
-                    ),
-                    subjects,
-                    severities,
-                    st.integers(90, 95),
-                ),
-                max_size=4,
-                unique_by=lambda each: each.subject,
-            ),
-        ),
-        st.tuples(st.just("acknowledge"), st.none()),
-        st.tuples(st.just("wait"), st.integers(1, 40)),
-    ),
-    max_size=25,
-)
+def test_it_is_not_steady_because_its_server_went_away() -> None:
+    memory, now = Memory(), START
+    for _ in range(RULES.flap_returns + 1):
+        for conditions in ([condition()], []):
+            now += timedelta(minutes=1)
+            memory.apply(conditions, now)
+    assert memory.alerts[0].flapping_since is not None
+    server = Condition("server-offline", "server:1", Severity.CRITICAL)
+    held = Condition(
+        "offline",
+        "store-point:1",
+        Severity.CRITICAL,
+        parent=("server-offline", "server:1"),
+    )
 
+    for conditions in ([server, held], [], [server, held]):
+        now += RULES.flap_window / 2
+        memory.apply(conditions, now)
 
-@given(steps)
-def test_it_ends_with_exactly_the_alerts_that_hold(
-    history: list[tuple[str, list[Condition] | int | None]],
-) -> None:
-    memory = Memory()
-    now = START
-    for what, value in history:
-        if isinstance(value, list):
-            memory.apply(value, now)
-
-            # Applying the same facts again changes nothing.
-            assert memory.apply(value, now) == 0
-            # Exactly what holds is ongoing, each once, with its severity.
-            assert sorted((a.key, a.severity) for a in memory.ongoing) == sorted(
-                (c.key, c.severity) for c in value
-            )
-        elif isinstance(value, int):
-            now += timedelta(minutes=value)
-        elif what == "acknowledge":
-            memory.acknowledge(now)
-
-
-@given(steps)
-def test_it_never_hides_a_worse_condition_behind_an_acknowledgement(
-    history: list[tuple[str, list[Condition] | int | None]],
-) -> None:
-    memory = Memory()
-    now = START
-    seen: dict[tuple[str, str], Severity] = {}
-    for what, value in history:
-        if isinstance(value, list):
-            memory.apply(value, now)
-            for alert in memory.ongoing:
-                if alert.is_acknowledged(now):
-                    # A person saw at least this severity of this very alert.
-                    assert seen[alert.key] <= alert.severity
-        elif isinstance(value, int):
-            now += timedelta(minutes=value)
-        elif what == "acknowledge":
-            for alert in memory.alerts:
-                if not alert.is_acknowledged(now):
-                    seen[alert.key] = alert.severity
-            memory.acknowledge(now)
+        assert memory.apply(conditions, now) == []
