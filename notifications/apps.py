@@ -14,10 +14,19 @@ class NotificationsConfig(AppConfig):
     verbose_name = "Notifications"
 
     def ready(self) -> None:
-        """Listen for the wake-up that alerts sends after its commits."""
+        """Listen for the wake-up that alerts sends after its commits; bear witness."""
+        from alerts.catalogue import Live
         from alerts.signals import events_written
+        from alerts.witnesses import call_witness
 
         events_written.connect(_wake_up, dispatch_uid="notifications.wake_up")
+        call_witness(Live.DELIVERY, _what_fails)
+
+
+def _what_fails(scene: Any) -> Any:
+    from notifications.witness import what_fails
+
+    return what_fails(scene)
 
 
 def _wake_up(**_news: Any) -> None:

@@ -63,6 +63,12 @@ class News(StrEnum):
     REOPENED = "reopened"
     WORSENED = "worsened"
     CLEARED = "cleared"
+    #: It was held under another alert, and now fails on its own account.
+    RELEASED = "released"
+    #: It comes and goes; until it is steady this is all that is said of it.
+    FLAPPING = "flapping"
+    #: A silence is over, and it still holds.
+    UNSILENCED = "unsilenced"
 
 
 @dataclass(frozen=True, slots=True)

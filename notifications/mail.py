@@ -19,12 +19,14 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.message import sanitize_address
 from django.core.validators import validate_email
+from django.db.models import Q
 from django.template.loader import render_to_string
 from django.utils import timezone
 
 from alerts.catalogue import KINDS
 from alerts.engine import Severity
-from alerts.models import Alert, AlertEvent
+from alerts.models import EVIDENCE, Alert, AlertEvent
+from alerts.selectors import stands_apart
 from console.accounts.models import User
 from console.accounts.selectors import active_administrators
 from console.kit import humane
@@ -82,6 +84,9 @@ _STEP_WORDS = {
     AlertEvent.Kind.REOPENED.value: "came back",
     AlertEvent.Kind.WORSENED.value: "got worse",
     AlertEvent.Kind.CLEARED.value: "cleared",
+    AlertEvent.Kind.RELEASED.value: "fails by itself as well",
+    AlertEvent.Kind.FLAPPING.value: "comes and goes",
+    AlertEvent.Kind.UNSILENCED.value: "still holds after a silence",
 }
 
 
@@ -95,7 +100,7 @@ def compose(
     """
     rows = list(
         Delivery.objects.filter(batch=batch)
-        .select_related("event__alert__store_point__server")
+        .select_related("event__alert")
         .order_by("event__pk")
     )
     with timezone.override(_zone_of(rows[0].recipient)):
@@ -350,7 +355,9 @@ def _item(events: Sequence[AlertEvent], began: datetime | None) -> Item:
         command=one_line(cure.command, 1200) if cure else "",
         effects=kind.effects if kind and not is_cleared else "",
         since=_since(alert, is_cleared=is_cleared),
-        resolve=kind.resolve if kind and not is_cleared else (),
+        resolve=tuple(step.text for step in kind.resolve)
+        if kind and not is_cleared
+        else (),
         url=_url(alert.get_absolute_url()),
     )
 
@@ -397,31 +404,35 @@ def _since(alert: Alert, *, is_cleared: bool) -> str:
 
 
 def _reason(alert: Alert) -> tuple[str, verdict.Cure | None]:
-    """Return in words why a store point's alert is open, and what to do about it."""
-    store_point = alert.store_point
+    """Return in words why an alert is open, and what to do about it."""
+    # As it was when the alert was raised: it must not change until somebody reads it.
+    found = alert.data.get(EVIDENCE) or {}
+    words = [_status(alert), one_line(verdict.found_in_words(found), 600)]
+    cure = None
+    if found.get("cure"):
+        cure = verdict.Cure(str(found["cure"]), str(found.get("command") or ""))
+    return ": ".join(filter(None, words)), cure
+
+
+def _status(alert: Alert) -> str:
+    """Return the state of an alert's store point in words, where it is about one."""
     try:
         state = State(alert.data.get("state", ""))
         reason = Reason(alert.data.get("reason", ""))
-    except (ValueError, AttributeError):
-        return "", None
-    words = verdict.describe(state, reason)
-    if store_point is None:
-        return words, None
-    cure = verdict.cure(
-        state=state,
-        reason=reason,
-        path=store_point.path,
-        volume=store_point.volume or {},
-        server_name=store_point.server.name,
-        marker=(store_point.evidence or {}).get("marker"),
-    )
-    return words, cure
+    except ValueError:
+        return ""
+    return verdict.describe(state, reason)
 
 
 def _also_open(batch: uuid.UUID) -> tuple[list[dict[str, str]], int]:
     """Return other alerts that are ongoing, the worst first, and how many more."""
     rows = (
-        Alert.objects.filter(cleared_at__isnull=True, is_shown=True)
+        Alert.objects.filter(
+            # Those that another one here explains would only say it again.
+            stands_apart(Q(cleared_at__isnull=True)),
+            cleared_at__isnull=True,
+            is_shown=True,
+        )
         .exclude(severity=Severity.LOW)
         # By the batch and not by the keys: in a storm they are too many parameters.
         .exclude(pk__in=Delivery.objects.filter(batch=batch).values("event__alert"))

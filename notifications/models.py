@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -11,9 +12,12 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.urls import reverse
 
-from alerts.models import AlertEvent
+from alerts.models import Alert, AlertEvent
+from notifications.drill_steps import Outcome
 from notifications.engine import UNSENT, DeliveryState
+from storepoints.models import NAME_LENGTH, PATH_LENGTH, StorePoint
 
 ADDRESS_LENGTH = 254  # RFC 5321, 4.5.3.1.3: a path of 256 octets with its brackets.
 
@@ -253,3 +257,106 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         """Return whom it is for."""
         return f"mail to {self.recipient}"
+
+
+class Drill(models.Model):
+    """A store point that is made to fail on purpose, and what came of it, step by step.
+
+    ``steps`` has in order, for each: ``slug``, ``label``, ``target_seconds``,
+    ``deadline_seconds``, ``outcome`` (a drill_steps.Outcome), ``at`` (ISO 8601, when it
+    was so), ``seconds`` (since the step before it) and ``text``.
+    """
+
+    class State(models.TextChoices):
+        """What became of it."""
+
+        RUNNING = "running", "Running"
+        PASSED = "passed", "Passed"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    #: The names of its directories, below its own.
+    IN_PLACE, AWAY = "store-point", "moved-away"
+
+    name = models.CharField(max_length=NAME_LENGTH)
+    directory = models.CharField(max_length=PATH_LENGTH)
+    state = models.CharField(
+        max_length=9, choices=State.choices, default=State.RUNNING.value
+    )
+    started_at = models.DateTimeField()
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    started_by_name = models.CharField(max_length=150)
+    finished_at = models.DateTimeField(null=True)
+    # Asked for by a person; whoever runs it cleans up then.
+    cancelled_at = models.DateTimeField(null=True)
+    cancelled_by_name = models.CharField(max_length=150, blank=True)
+    failure = models.TextField(blank=True)
+
+    store_point = models.ForeignKey(
+        StorePoint, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    # What its alerts are about: that stays when the store point is gone.
+    subject = models.CharField(max_length=50, blank=True)
+    alert = models.ForeignKey(
+        Alert, null=True, on_delete=models.SET_NULL, related_name="drills"
+    )
+
+    steps = models.JSONField(default=list)
+    # When the step that is next was come to.
+    entered_at = models.DateTimeField()
+    # Who is at it: a worker that is killed keeps the others away for no longer.
+    lease = models.UUIDField(null=True)
+    lease_until = models.DateTimeField(null=True)
+
+    class Meta:
+        """One at a time."""
+
+        ordering: ClassVar = ["-pk"]
+        permissions: ClassVar = [("run_drill", "Can start and cancel drills")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["state"],
+                condition=Q(state="running"),
+                name="drill_one_running",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="running", finished_at__isnull=True)
+                | Q(
+                    state__in=["passed", "failed", "cancelled"],
+                    finished_at__isnull=False,
+                ),
+                name="drill_finished_has_an_end",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return its name."""
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """Return the address of its page."""
+        return reverse("notifications:drill", args=[self.pk])
+
+    @property
+    def in_place(self) -> Path:
+        """Return the directory that is its store point."""
+        return Path(self.directory, self.IN_PLACE)
+
+    @property
+    def away(self) -> Path:
+        """Return where that directory is moved to, so that the store point fails."""
+        return Path(self.directory, self.AWAY)
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether it is not over."""
+        return self.state == self.State.RUNNING
+
+    @property
+    def current(self) -> dict[str, Any] | None:
+        """Return the step that is waited for."""
+        return next(
+            (step for step in self.steps if step["outcome"] == Outcome.WAITING), None
+        )

@@ -12,7 +12,7 @@ from alerts.models import AlertEvent
 from console.accounts.selectors import active_administrators
 from console.kit import humane
 from notifications.engine import TOLD, UNSENT, DeliveryState, Person, audience_of
-from notifications.models import Delivery, EmailSettings, Recipient
+from notifications.models import Delivery, Drill, EmailSettings, Recipient
 
 #: A due message that nobody has touched for this long says that nothing is sending.
 STUCK = timedelta(minutes=2)
@@ -44,29 +44,26 @@ def audience() -> list[Person]:
     )
 
 
-def told_of(alerts: Iterable[int], *, before: int) -> dict[int, dict[str, Person]]:
+def told_of(alerts: Iterable[int]) -> dict[int, dict[str, Person]]:
     """Return, for each alert, who was or is about to be told that it is open.
 
-    Counted are the routed events with a primary key below ``before`` and after the
-    alert's last CLEARED; two queries. Keys: alert, then address.
+    Counted are the routed events after the alert's last CLEARED that was not withheld:
+    a close that was kept from everybody ends nothing for them. Two queries. Keys:
+    alert, then address.
     """
     keys = list(alerts)
     if not keys:
         return {}
-    events = AlertEvent.objects.filter(
-        alert__in=keys, pk__lt=before, routed_at__isnull=False
-    )
+    events = AlertEvent.objects.filter(alert__in=keys, routed_at__isnull=False)
     cleared = dict(
-        events.filter(kind=AlertEvent.Kind.CLEARED)
+        events.filter(kind=AlertEvent.Kind.CLEARED, is_withheld=False)
         .order_by()
         .values_list("alert")
         .annotate(last=Max("pk"))
     )
     told: dict[int, dict[str, Person]] = {}
     rows = (
-        Delivery.objects.filter(
-            event__alert__in=keys, event__pk__lt=before, state__in=TOLD
-        )
+        Delivery.objects.filter(event__alert__in=keys, state__in=TOLD)
         .exclude(event__kind=AlertEvent.Kind.CLEARED)
         .order_by("pk")
         .values_list("event__alert", "event", "recipient", "recipient_name")
@@ -120,6 +117,8 @@ class DeliveryProblem:
     title: str
     error: str
     cure: str
+    #: The title for those who may see no address.
+    public_title: str = ""
 
 
 def delivery_problem(now: datetime) -> DeliveryProblem | None:
@@ -177,6 +176,8 @@ def _refused(failed: QuerySet[Delivery], now: datetime) -> DeliveryProblem | Non
     return DeliveryProblem(
         since=min(row["attempted_at"] or now for row in refused),
         title=f"Mail to {humane.listed(addresses)} cannot be delivered",
+        public_title=f"Mail to {humane.counted(len(addresses), 'recipient')} cannot be "
+        "delivered",
         error=refused[0]["error"],
         cure="Correct the address under Settings > Notifications, or remove it; then "
         "send the failed messages again from the delivery log.",
@@ -212,3 +213,8 @@ def count_by_state() -> dict[DeliveryState, int]:
         Delivery.objects.order_by().values_list("state").annotate(count=Count("pk"))
     )
     return {state: counts.get(state.value, 0) for state in DeliveryState}
+
+
+def running_drill() -> Drill | None:
+    """Return the drill that is running, if one is."""
+    return Drill.objects.filter(state=Drill.State.RUNNING).first()

@@ -20,8 +20,27 @@ WAKE_UP_EXPIRES_SECONDS = 60
 
 @shared_task(name="notifications.sweep")
 def sweep() -> None:
-    """Make deliveries of new events, and send what is due."""
-    services.sweep(now=clock.now())
+    """Make deliveries of new events, send what is due, and say when that fails."""
+    now = clock.now()
+    services.sweep(now=now)
+    services.reconcile_delivery(now=now)
+
+
+@shared_task(name="notifications.advance_drill")
+def advance_drill() -> None:
+    """Take what steps of the running drill can be taken now."""
+    services.advance_drill(now=clock.now())
+
+
+def advance_soon() -> None:
+    """Ask a worker to look after the running drill at once.
+
+    When the broker is away nothing is lost: the next periodic look finds it.
+    """
+    try:
+        advance_drill.apply_async(expires=WAKE_UP_EXPIRES_SECONDS, retry=False)
+    except (OperationalError, RedisError, OSError) as error:
+        logger.warning("the broker took no wake-up, the next look will do: %s", error)
 
 
 def wake_up() -> None:

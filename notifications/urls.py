@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from notifications.views import deliveries, email, kinds, recipients
+from notifications.views import deliveries, drills, email, kinds, recipients
 
 app_name = "notifications"
 
@@ -20,6 +20,10 @@ urlpatterns = [
     ),
     path("notifications/deliveries/", deliveries.log, name="deliveries"),
     path("notifications/deliveries/actions/", deliveries.act, name="delivery_actions"),
+    path("drills/", drills.drills, name="drills"),
+    path("drills/start/", drills.start, name="start_drill"),
+    path("drills/<int:key>/", drills.drill, name="drill"),
+    path("drills/<int:key>/cancel/", drills.cancel, name="cancel_drill"),
     path("email/", email.settings, name="email"),
     path("email/save/", email.save, name="save_email"),
     path("email/test/", email.test, name="test_email"),

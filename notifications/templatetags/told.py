@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 
 from django import template
 from django.template import Context
@@ -19,11 +21,14 @@ class Told:
     """What the page says of an event's mails.
 
     ``sentence`` is "" while the event is not routed; ``deliveries`` is empty for those
-    who may see no address.
+    who may see no address. ``counts`` says how many were sent and how many not yet,
+    ``sent_at`` when the first of them was.
     """
 
     sentence: str
     deliveries: list[Delivery]
+    counts: str = ""
+    sent_at: datetime | None = None
 
 
 @register.simple_tag(takes_context=True)
@@ -34,9 +39,18 @@ def told(context: Context, event: AlertEvent) -> Told:
     or "to 2 recipients" for those who may see no address) and ``told.deliveries``.
     """
     deliveries: list[Delivery] = list(event.deliveries.all())
+    counts = Counter(engine.DeliveryState(each.state) for each in deliveries)
+    words = ", ".join(
+        f"{counts[state]:,} {state.label.lower()}"
+        for state in engine.DeliveryState
+        if counts[state]
+    )
+    sent_at = min((each.sent_at for each in deliveries if each.sent_at), default=None)
     if context["request"].user.has_perm("notifications.view_recipient"):
-        return Told(event.routing, deliveries)
-    return Told(engine.without_names(event.routing, len(deliveries)), [])
+        return Told(event.routing, deliveries, words, sent_at)
+    return Told(
+        engine.without_names(event.routing, len(deliveries)), [], words, sent_at
+    )
 
 
 @register.filter

@@ -15,7 +15,6 @@ from alerts.models import AlertEvent
 from console.kit import clock
 from notifications import selectors, services
 from notifications.models import Delivery, EmailSettings
-from storepoints.models import Destination, Server, StorePoint
 from tests.notifications.factories import (
     clear,
     happens,
@@ -176,32 +175,58 @@ def test_it_mails_no_close_twice_and_nothing_for_updates(
 def test_it_gives_the_reason_and_the_cure(
     mailbox: MailServer, frozen: clock.FrozenClock
 ) -> None:
-    server = Server.objects.create(
-        name="stor-3",
-        destination=Destination.objects.create(name="Berlin", created_at=clock.now()),
-        created_at=clock.now(),
-    )
-    store_point = StorePoint.objects.create(
-        name="Tank-07",
-        server=server,
-        path="/srv/tank",
-        volume={"mount_point": "/srv/tank"},
-        created_at=clock.now(),
-        pace=timedelta(seconds=30),
-    )
     make_alert(
         "Tank-07",
-        store_point=store_point,
-        data={"state": "offline", "reason": "not-mounted"},
+        data={
+            "state": "offline",
+            "reason": "not-mounted",
+            "evidence": {
+                "check": "Right volume",
+                "expected": "ext4 on /dev/sdd1",
+                "found": "nothing mounted",
+                "errno": "EIO",
+                "cure": "Mount the volume again at /srv/tank.",
+                "command": "mount /srv/tank",
+            },
+        },
     )
 
     sweep(frozen, 2)
 
     for body in (text_of(mailbox.mails[0]), html_of(mailbox.mails[0])):
-        assert "Offline: not mounted." in body
+        assert "Offline: not mounted: Right volume: expected ext4 on /dev/sdd1" in body
+        assert "found nothing mounted (EIO)." in body
         assert "Mount the volume again at /srv/tank." in body
         assert "mount /srv/tank" in body
         assert "Users whose archives are in this store point" in body
+
+
+def test_it_gives_what_the_devices_said_and_the_cure(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    make_alert(
+        kind="drive-failing",
+        text="Drive is failing: Tank-07 (sdd fails its SMART check)",
+        data={
+            "text": "sdd fails its SMART check",
+            "evidence": {
+                "check": "Drive, array, volume",
+                "expected": "every level well",
+                "found": "sdd fails its SMART check",
+                "cure": "Replace the drive.",
+                "command": "smartctl -a /dev/sdd",
+            },
+        },
+    )
+
+    sweep(frozen, 2)
+
+    for body in (text_of(mailbox.mails[0]), html_of(mailbox.mails[0])):
+        assert (
+            "Drive, array, volume: expected every level well, found sdd fails" in body
+        )
+        assert "Replace the drive." in body
+        assert "smartctl -a /dev/sdd" in body
 
 
 def test_it_lists_what_else_is_down(
