@@ -22,6 +22,9 @@ NAMES = ("Tank-07", "Tank-08", "Vault-1")
 
 IMAGE_BYTES = 48 * 1024 * 1024
 
+#: How full each volume is from the beginning, so that its charts have something to show.
+FILLED = {"Tank-07": 0.55, "Tank-08": 0.4, "Vault-1": 0.65}
+
 PREFIX = "store-point-console-demo-"
 #: Held by the demonstration for as long as it lives.
 LOCK_FILE = "demonstration"
@@ -104,6 +107,9 @@ class Stage:
         _run("mkfs.ext4", "-q", "-F", str(image))
         self.path(name).mkdir(parents=True, exist_ok=True)
         self._mount(name)
+        # What a device has stored; nobody reads it.
+        with (self.path(name) / "archive").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, int(FILLED[name] * IMAGE_BYTES))
 
     def _mount(self, name: str) -> None:
         _run("mount", "-o", "loop", str(self._image(name)), str(self.path(name)))

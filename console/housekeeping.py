@@ -1,8 +1,10 @@
 """Removing what nobody will ask for again, so that the database does not grow for ever.
 
-Alerts stay with their events, and so does the audit log. Everything here is removed in
-small batches, each a statement of its own: no lock is held for long, and a run that is
-cut short has done a part. Doing it twice changes nothing.
+The audit log stays. An alert stays with its events and with what was mailed of it until
+it is over for longer than Settings > System says; then all of that goes together, so
+that what there is of an alert is always the whole of it. Everything here is removed in
+small batches, each a transaction of its own: no lock is held for long, and a run that
+is cut short has done a part. Doing it twice changes nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from django.core.cache.backends.db import DatabaseCache
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from alerts.services import remove_old_alerts
 from console.accounts.models import OneTimeLink
 from console.accounts.services import has_administrator
-from notifications.engine import UNSENT
-from notifications.models import Delivery
 from storepoints.models import AgentRequest, StatusChange, StorePoint
 from storepoints.services.adoption import adoption_request_of
+from storepoints.services.filesystems import empty_filesystems
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,8 @@ def sweep_out(*, now: datetime) -> dict[str, int]:
         "links": _remove(_links(now)),
         "agent requests": _remove(_agent_requests(now)),
         "status changes": _remove(_status_changes(now)),
-        "deliveries": _remove(_deliveries(now)),
+        "filesystems": _remove(empty_filesystems(now=now)),
+        "alerts": remove_old_alerts(now=now, most=BATCH_ROWS * MOST_BATCHES),
     }
     logger.info("removed: %s", removed)
     return removed
@@ -75,12 +78,6 @@ def _status_changes(now: datetime) -> QuerySet[StatusChange]:
     )
     return StatusChange.objects.filter(
         Exists(newer), recorded_at__lt=now - HISTORY_IS_KEPT
-    )
-
-
-def _deliveries(now: datetime) -> QuerySet[Delivery]:
-    return Delivery.objects.filter(created_at__lt=now - HISTORY_IS_KEPT).exclude(
-        state__in=[state.value for state in UNSENT]
     )
 
 

@@ -291,6 +291,8 @@ CELERY_TASK_DEFAULT_QUEUE = "console"
 CONSUMED_QUEUES = ("console", "reports", "notifications")
 CELERY_TASK_ROUTES = {
     "storepoints.record_report": {"queue": "reports"},
+    # It must not wait behind mail that it measures.
+    "notifications.advance_drill": {"queue": "console"},
     "notifications.*": {"queue": "notifications"},
 }
 # A task is acknowledged when it is done: a worker that is killed loses none. Each one is
@@ -346,10 +348,20 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 5.0,
         "options": {"expires": 10},
     },
+    "notifications.advance_drill": {
+        "task": "notifications.advance_drill",
+        "schedule": 2.0,
+        "options": {"expires": 4},
+    },
     "alerts.reconcile_everything": {
         "task": "alerts.reconcile_everything",
         "schedule": 600.0,
         "options": {"expires": 300},
+    },
+    "storepoints.keep_history": {
+        "task": "storepoints.keep_history",
+        "schedule": 300.0,
+        "options": {"expires": 240},
     },
     # Not once a night: beat keeps its schedule in memory, and a console that is switched
     # off at night would never get there.
@@ -357,6 +369,12 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "console.housekeeping",
         "schedule": 3600.0,
         "options": {"expires": 1800},
+    },
+    # Looks whether one is due: once a day, and an hour after one that failed.
+    "console.export": {
+        "task": "console.export",
+        "schedule": 300.0,
+        "options": {"expires": 240},
     },
 }
 
@@ -370,12 +388,11 @@ LOGGING = {
         "line": {"()": "console.logs.LineFormatter"},
     },
     "filters": {
-        "broker_away": {"()": "console.logs.BrokerAwayFilter"},
+        "broker_away": {"()": "storepoints.logs.BrokerAwayFilter"},
         "not_ready": {"()": "console.logs.NotReadyFilter"},
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
-        "celery": {
+        "stderr": {
             "class": "logging.StreamHandler",
             "formatter": "line",
             "filters": ["broker_away"],
@@ -383,8 +400,6 @@ LOGGING = {
     },
     "root": {"handlers": ["stderr"], "level": ENVIRONMENT.log_level},
     "loggers": {
-        "celery": {"handlers": ["celery"], "propagate": False},
-        "kombu": {"handlers": ["celery"], "propagate": False},
         # A wrong host name or a stale form is somebody else's mistake, said to them.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "django.security.RequestDataTooBig": {"level": "CRITICAL"},

@@ -6,7 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from console import health
-from console.views import dashboard, search, shell
+from console.views import dashboard, handover, search, shell, system
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -17,6 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", health.readyz, name="readyz"),
     path("", include("console.accounts.urls")),
     path("destinations/", include("storepoints.urls")),
+    path("alerts/handover/", handover.handover, name="handover"),
     path("alerts/", include("alerts.urls")),
     path(
         "settings/",
@@ -24,6 +25,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="settings",
     ),
     path("settings/", include("notifications.urls")),
+    path("settings/system/", system.settings, name="system"),
+    path("settings/system/save/", system.save, name="save_system"),
+    path("settings/system/export/", system.export_now, name="export_now"),
+    path("settings/system/alerts/", system.save_alerts, name="save_alert_history"),
 ]
 
 handler400 = "console.views.errors.bad_request"

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from django.db import DatabaseError
 from django.utils import timezone
 
+from alerts.catalogue import health_checks_not_running
 from alerts.models import AlertEvent
 from alerts.services import reconcile_console
 from notifications import services as notifications
@@ -22,16 +23,20 @@ from storepoints.verdict import describe
 
 logger = logging.getLogger(__name__)
 
-#: Checks that have not run for this long are an alert; pages say so much sooner.
-SILENCE_UNTIL_ALERT = timedelta(seconds=60)
+SILENCE_UNTIL_ALERT = timedelta(seconds=health_checks_not_running.SILENT_SECONDS)
 
 #: How often deliveries are looked after when no worker does.
 DELIVERY_PAUSE = timedelta(seconds=10)
+
+#: The kind of alert that this process alone can raise.
+CHECKS = health_checks_not_running.KIND.slug
 
 EVENT_WORDS = {
     AlertEvent.Kind.RAISED: "ALERT",
     AlertEvent.Kind.REOPENED: "ALERT again",
     AlertEvent.Kind.WORSENED: "ALERT worse",
+    AlertEvent.Kind.RELEASED: "ALERT",
+    AlertEvent.Kind.FLAPPING: "ALERT again and again",
     AlertEvent.Kind.CLEARED: "cleared",
     AlertEvent.Kind.ACKNOWLEDGED: "acknowledged",
     AlertEvent.Kind.UNACKNOWLEDGED: "un-acknowledged",
@@ -71,7 +76,9 @@ class Watchman:
         self._last_change, self._last_event = changes.first() or 0, events.first() or 0
 
     def _tell_changes(self) -> None:
-        changes = StatusChange.objects.filter(pk__gt=self._last_change).order_by("pk")
+        changes = StatusChange.objects.filter(
+            pk__gt=self._last_change, recorded_at__gte=self._started_at
+        ).order_by("pk")
         for change in changes.select_related("store_point")[:200]:
             self._last_change = change.pk
             words = describe(change.state, change.reason)
@@ -82,7 +89,8 @@ class Watchman:
         for event in events.select_related("alert")[:200]:
             self._last_event = event.pk
             word = EVENT_WORDS.get(AlertEvent.Kind(event.kind))
-            if word is None:
+            # Of a server that is offline one line is said, and not its store points' too.
+            if word is None or event.is_withheld:
                 continue
             by = f" by {event.actor_name}" if event.actor_name else ""
             severity = event.alert.get_severity_display()
@@ -101,12 +109,12 @@ class Watchman:
         """
         pulse = read_pulse(now)
         if pulse.is_running:
-            reconcile_console(silent_since=None, now=now)
+            reconcile_console({CHECKS: None}, now=now)
             return
         silent_since = max(pulse.tick_at or self._started_at, self._started_at)
         if now - silent_since <= SILENCE_UNTIL_ALERT:
             return
-        reconcile_console(silent_since=pulse.tick_at or silent_since, now=now)
+        reconcile_console({CHECKS: pulse.tick_at or silent_since}, now=now)
         if now - self._delivered_at > DELIVERY_PAUSE:
             self._delivered_at = now
             notifications.sweep(now=now)

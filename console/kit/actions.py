@@ -9,7 +9,8 @@ A list or detail page has one ActionMenu and one POST address:
 4. An action with a Confirmation first gets a page that says what it affects; that page
    POSTs again with ``confirm=1`` and with the very rows that it showed.
 5. Rows to which the action does not apply are skipped with the reason; the others run.
-6. The person is told in one message and returns to ``next``.
+6. The person is told in one message and returns to ``next``. An action with an Undo
+   offers it in that message; its POST comes to the same view with ``undo`` and ``at``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from console.kit import audit, clock, humane
 from console.kit.bulk import BulkResult, Left, Noun
 from console.kit.problems import Forbidden, WrongInput
+from console.kit.undo import Offer, read_instant
 
 M = TypeVar("M", bound=Model)
 
@@ -46,6 +48,9 @@ NAMED = 20
 #: must fit into a form (DATA_UPLOAD_MAX_MEMORY_SIZE, 2.5 MB) however long they are.
 MOST = 50_000
 
+#: How many keys one statement names.
+MANY = 5_000
+
 #: How much of an id is said back.
 ID_LENGTH = 40
 
@@ -57,6 +62,18 @@ class Ask:
     actor: AbstractBaseUser
     now: datetime
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Undo:
+    """How an action is taken back.
+
+    ``run(at, ask)`` takes back what the person did at that instant, as far as it still
+    stands; ``past`` begins the message: "Took back the acknowledgement of".
+    """
+
+    run: Callable[[datetime, Ask], BulkResult]
+    past: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +105,7 @@ class Action(Generic[M]):
     ``run(rows, ask)`` gets only rows to which it applies. The service that it calls
     writes the audit entries in its own transaction, so that commands are audited too;
     an action that calls none that does says ``audits=True`` and the kit writes them.
-    ``past`` begins the message: "Acknowledged" (3 alerts).
+    ``past`` begins the message: "Acknowledged" (3 alerts). ``undo`` takes it back.
     """
 
     name: str
@@ -102,6 +119,7 @@ class Action(Generic[M]):
     is_dangerous: bool = False
     past: str = ""
     audits: bool = False
+    undo: Undo | None = None
 
     @property
     def done_word(self) -> str:
@@ -123,6 +141,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class MenuLink:
+    """An entry that only looks: it is an address, for all rows that match."""
+
+    label: str
+    url: str
+    icon: str
+    shortcut: str = ""
+
+
+@dataclass(frozen=True)
 class DrawnMenu:
     """A menu as the template draws it; see components/action_menu.html."""
 
@@ -134,6 +162,7 @@ class DrawnMenu:
     query: str = ""
     total: int = 0
     ids: tuple[str, ...] = ()
+    links: tuple[MenuLink, ...] = ()
 
     @property
     def is_for_selection(self) -> bool:
@@ -157,10 +186,13 @@ class ActionMenu(Generic[M]):
     url_name: str
     key: str = "pk"
 
-    def for_list(self, request: HttpRequest, *, total: int) -> DrawnMenu:
+    def for_list(
+        self, request: HttpRequest, *, total: int, links: Sequence[MenuLink] = ()
+    ) -> DrawnMenu:
         """Return the menu of a list page; ``total`` is how many rows match its filter.
 
-        The filter travels as the page's query string.
+        The filter travels as the page's query string. ``links`` stand below the
+        actions.
         """
         return DrawnMenu(
             id=self.id,
@@ -170,6 +202,7 @@ class ActionMenu(Generic[M]):
             back=request.get_full_path(),
             query=request.GET.urlencode(),
             total=total,
+            links=tuple(links),
         )
 
     def for_row(self, request: HttpRequest, row: M) -> DrawnMenu:
@@ -300,8 +333,8 @@ def _column(rows: QuerySet[M], key: str) -> Any:
 def _in_batches(rows: QuerySet[M], key: str, values: Sequence[Any]) -> list[M]:
     # SQLite takes a limited number of parameters in one statement.
     found: list[M] = []
-    for start in range(0, len(values), 900):
-        found.extend(rows.filter(**{f"{key}__in": values[start : start + 900]}))
+    for start in range(0, len(values), MANY):
+        found.extend(rows.filter(**{f"{key}__in": values[start : start + MANY]}))
     return found
 
 
@@ -367,12 +400,15 @@ def respond(
     ``matching`` returns the rows of a list page's query string, for "select all N
     matching". The view itself carries @require_POST and @needs.
     """
-    action = menu.find(request.POST.get("action", ""))
+    asked = request.POST.get("undo", "")
+    action = menu.find(asked or request.POST.get("action", ""))
     if not isinstance(request.user, AbstractBaseUser) or not _may(
         request.user, action.permission
     ):
         raise Forbidden(action.permission)
     ask = Ask(actor=request.user, now=clock.now())
+    if asked:
+        return _take_back(request, menu, action, ask, next_url(request, back))
     chosen = choose(menu, request.POST, matching)
     goal = next_url(request, back)
     if not chosen.rows and not chosen.gone:
@@ -390,13 +426,35 @@ def respond(
         ask = Ask(ask.actor, ask.now, form.cleaned_data if form is not None else {})
 
     result = perform(action, chosen.rows, ask) + BulkResult(0, chosen.gone)
+    offer = ""
+    if action.undo is not None and result.done:
+        offer = Offer(request.path, action.name, ask.now.isoformat()).as_tags()
+    _tell(request, result, result.sentences(action.done_word, menu.noun), offer)
+    return redirect(goal)
+
+
+def _take_back(
+    request: HttpRequest, menu: ActionMenu[M], action: Action[M], ask: Ask, goal: str
+) -> HttpResponse:
+    """Undo what this person did at the instant that the offer names, and go back."""
+    if action.undo is None:
+        raise WrongInput(f"{action.label.rstrip('…')} cannot be undone.")
+    at = read_instant(request.POST.get("at", ""), ask.now)
+    result = action.undo.run(at, ask)
+    if result.done or result.skipped or result.failed:
+        _tell(request, result, result.sentences(action.undo.past, menu.noun))
+    else:
+        messages.info(request, "There was nothing left to undo.")
+    return redirect(goal)
+
+
+def _tell(request: HttpRequest, result: BulkResult, words: str, tags: str = "") -> None:
     level = messages.SUCCESS
     if result.skipped:
         level = messages.WARNING
     if result.failed:
         level = messages.ERROR
-    messages.add_message(request, level, result.sentences(action.done_word, menu.noun))
-    return redirect(goal)
+    messages.add_message(request, level, words, extra_tags=tags)
 
 
 def _form(
@@ -438,6 +496,7 @@ def _ask_to_confirm(
         "skipped": skipped[:NAMED],
         "skipped_more": max(0, len(skipped) - NAMED),
         "count": humane.number(len(fitting)),
+        "counted": menu.noun.counted(len(fitting)),
         "form": form,
         # The very rows that the page shows: what matches may have changed meanwhile.
         "ids": ",".join(_key_of(row, menu.key) for row in fitting),

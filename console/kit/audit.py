@@ -9,9 +9,11 @@ from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Model
+from django.db.models import CharField, Model, QuerySet, Value
+from django.db.models.functions import Cast, Substr
 
 from console.kit.models import AuditEntry
+from console.kit.rows import insert_selected, value_of
 
 #: The address that the request in hand came from; a middleware keeps it. It is a
 #: context variable because services know people, not requests.
@@ -79,3 +81,31 @@ def record_many(
     entries = [_entry(actor, verb, subject, now, note, data) for subject in subjects]
     AuditEntry.objects.bulk_create(entries, batch_size=500)
     return len(entries)
+
+
+def record_selected(
+    *,
+    actor: Actor,
+    verb: str,
+    subjects: QuerySet[Any],
+    name: str,
+    now: datetime,
+    note: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> int:
+    """Write one audit entry for each row of a query in one statement; return how many.
+
+    ``name`` is the field that holds what the rows are called. For bulk actions on
+    thousands of rows, which `record_many` would have to read first.
+    """
+    template = _entry(actor, verb, None, now, note, data)
+    values: dict[str, Any] = {
+        each: value_of(template, each)
+        for each in ("at", "actor", "actor_name", "verb", "note", "data", "address")
+    }
+    values |= {
+        "object_kind": Value(subjects.model._meta.model_name or ""),  # noqa: SLF001
+        "object_id": Cast("pk", CharField()),
+        "object_name": Substr(name, 1, 255),
+    }
+    return insert_selected(AuditEntry, subjects, values)

@@ -31,6 +31,8 @@ def duration(seconds: float | None) -> str:
     """Return how long something took: "0.2 ms", "41 ms", "1.3 s", "2 min"."""
     if seconds is None:
         return NONE
+    if 0 < seconds < 0.0001:
+        return "< 0.1 ms"
     if seconds < 0.01:
         return f"{seconds * 1000:.1f} ms"
     if seconds < 1:
@@ -84,9 +86,13 @@ def exact(at: datetime) -> str:
 
 def listed(names: list[str], *, most: int = 3) -> str:
     """Return names as a sentence has them: "a", "a and b", "a, b and 4 more"."""
-    shown = names[:most]
-    rest = len(names) - len(shown)
-    if rest:
+    return listed_of(names[:most], len(names))
+
+
+def listed_of(shown: list[str], count: int) -> str:
+    """Return the names that are shown of so many: "a, b and 8 more"."""
+    rest = count - len(shown)
+    if rest > 0:
         shown = [*shown, f"{number(rest)} more"]
     if len(shown) < 2:
         return "".join(shown)

@@ -55,11 +55,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Sorting:
-    """The columns of a list; ``default`` is as in the query string ("-at")."""
+    """The columns of a list; ``default`` is as in the query string ("-at").
+
+    ``filled`` are the fields that no row lacks. Only by them can an index give the
+    order: "those without a value last" is another one for a database.
+    """
 
     columns: Sequence[Column]
     default: str
     parameter: str = "sort"
+    filled: frozenset[str] = frozenset()
 
     def read(self, request: HttpRequest) -> Order:
         """Return the order that the query string asks for, ``?sort=-used``.
@@ -77,12 +82,12 @@ class Sorting:
                 f'(with "-" in front for descending), found {asked[:40]!r}.'
             )
         column = sortable[name]
+        terms = column.order if "-pk" in column.order else (*column.order, "pk")
         return Order(
             column=column,
             is_descending=is_descending,
             fields=tuple(
-                _field(each, is_descending=is_descending)
-                for each in (*column.order, "pk")
+                self._field(each, is_descending=is_descending) for each in terms
             ),
             headers=tuple(
                 self._header(request, each, column, is_descending=is_descending)
@@ -117,11 +122,10 @@ class Sorting:
             help=column.help,
         )
 
-
-def _field(name: str, *, is_descending: bool) -> OrderBy:
-    """Return one term; a field that is declared with "-" turns the other way."""
-    is_reversed = name.startswith("-")
-    field = F(name.removeprefix("-"))
-    if is_descending is is_reversed:
-        return field.asc(nulls_last=True)
-    return field.desc(nulls_last=True)
+    def _field(self, name: str, *, is_descending: bool) -> OrderBy:
+        """Return one term; a field that is declared with "-" turns the other way."""
+        plain = name.removeprefix("-")
+        is_up = name.startswith("-") is is_descending
+        last = None if plain in {"pk", *self.filled} else True
+        field = F(plain)
+        return field.asc(nulls_last=last) if is_up else field.desc(nulls_last=last)

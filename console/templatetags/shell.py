@@ -40,8 +40,11 @@ def shell(context: Context) -> Shell:
     now = clock.now()
     pulse = read_pulse(now)
     current = banners.current(person, now, pulse)
+    known = {}
+    if "active_alerts" in context:
+        known["alerts:alerts"] = navigation.alerts_badge(context["active_alerts"])
     return Shell(
-        navigation=navigation.draw(request, now, pulse),
+        navigation=navigation.draw(request, now, pulse, known=known),
         banners=current,
         banners_digest=banners.digest(current),
         freshness=freshness.read(now, pulse),

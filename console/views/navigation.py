@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -77,7 +77,11 @@ def store_points_not_online(now: datetime, pulse: Pulse) -> Badge | None:
 
 def alerts_unacknowledged(now: datetime, _pulse: Pulse) -> Badge | None:
     """Return how many alerts nobody has acknowledged."""
-    count = sum(alerts.count_by_severity(now).values())
+    return alerts_badge(sum(alerts.count_by_severity(now).values()))
+
+
+def alerts_badge(count: int) -> Badge | None:
+    """Return the badge for so many alerts that nobody has acknowledged."""
     text = f"{humane.counted(count, 'alert')} not acknowledged"
     return Badge(count, text) if count else None
 
@@ -126,8 +130,10 @@ SECTIONS: tuple[Section, ...] = (
             ),
             Item("Email", "notifications:email", "notifications.change_emailsettings"),
             Item("Channels", "notifications:channels", "notifications.view_channel"),
+            Item("Drills", "notifications:drills", "notifications.view_drill"),
             Item("Users", "users", "accounts.view_user"),
             Item("Audit log", "audit_log", "kit.view_auditentry"),
+            Item("System", "system", "storepoints.change_historylimit"),
         ),
     ),
 )
@@ -138,8 +144,13 @@ def draw(
     now: datetime,
     pulse: Pulse,
     sections: Iterable[Section] = SECTIONS,
+    *,
+    known: Mapping[str, Badge | None] | None = None,
 ) -> list[DrawnSection]:
-    """Return the navigation for the person: what exists and what may be seen."""
+    """Return the navigation for the person: what exists and what may be seen.
+
+    ``known`` has badges, by the name of their URL, that the page has counted already.
+    """
     person = request.user
     if not isinstance(person, User):
         return []
@@ -159,7 +170,7 @@ def draw(
                 _draw(
                     item,
                     urls[item.url_name],
-                    item.badge(now, pulse) if item.badge else None,
+                    _badge(item, now, pulse, known or {}),
                     _aria(urls[item.url_name], request.path, current),
                 )
                 for item in section.items
@@ -169,6 +180,16 @@ def draw(
         for section in sections
     ]
     return [section for section in drawn if section.items]
+
+
+def _badge(
+    item: Item, now: datetime, pulse: Pulse, known: Mapping[str, Badge | None]
+) -> Badge | None:
+    if item.badge is None:
+        return None
+    if item.url_name in known:
+        return known[item.url_name]
+    return item.badge(now, pulse)
 
 
 def _draw(item: Item, url: str, badge: Badge | None, current: str) -> DrawnItem:

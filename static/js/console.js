@@ -7,3 +7,6 @@ import "./dismiss.js";
 import "./selection.js";
 import "./shortcuts.js";
 import "./status.js";
+import "./keep.js";
+import "./print.js";
+import "./progress.js";

@@ -45,7 +45,13 @@ function handleOf(row) {
   return row.querySelector("[data-select]") ?? row.querySelector("a[href]");
 }
 
-function moveRow(key, target) {
+// With Shift the rows that are passed are ticked.
+function tickRow(row) {
+  const box = row?.querySelector("[data-select]");
+  if (box && !box.checked) box.click();
+}
+
+function moveRow(key, target, isTicking) {
   const current = target.closest?.("[data-rows] tbody tr");
   const table = current?.closest("[data-rows]") ?? document.querySelector("[data-rows]");
   if (!table) return false;
@@ -53,6 +59,10 @@ function moveRow(key, target) {
   if (rows.length === 0) return false;
   const at = current ? rows.indexOf(current) : -1;
   const next = key === "ArrowDown" ? Math.min(at + 1, rows.length - 1) : Math.max(at - 1, 0);
+  if (isTicking) {
+    tickRow(current);
+    tickRow(rows[next]);
+  }
   handleOf(rows[next]).focus();
   return true;
 }
@@ -72,7 +82,7 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     showHelp();
   } else if (["ArrowDown", "ArrowUp"].includes(event.key) && !inMenu) {
-    if (moveRow(event.key, event.target)) event.preventDefault();
+    if (moveRow(event.key, event.target, event.shiftKey)) event.preventDefault();
   } else if (event.key === "Enter" && event.target.matches("[data-select]")) {
     event.preventDefault();
     event.target.closest("tr").querySelector("a[href]")?.click();

@@ -19,6 +19,11 @@ import pytest
 
 from console import demo, env, startup
 from console.demo import NoRight, Stage
+from console.demo_history import make_up_history
+from console.kit import clock
+from console.watchman import Watchman
+from storepoints.models import Filesystem, StorePoint
+from tests import factories
 from tests.processes import clean_environment, free_port
 
 MOVED = {False: "moved .* away", True: "unmounted "}
@@ -193,3 +198,36 @@ def test_it_leaves_what_is_in_use(
     }
     for descriptor in (lock, console):
         os.close(descriptor)
+
+
+@pytest.mark.django_db
+def test_it_makes_up_a_past_once_and_says_so() -> None:
+    now = clock.now()
+    server = factories.make_server()
+    for number, name in enumerate(demo.NAMES):
+        factories.make_store_point(name, server=server)
+        assert not make_up_history(demo.NAMES, now=now)
+        filesystem = Filesystem.objects.create(
+            server=server,
+            identity=str(number),
+            created_at=now,
+            space_at=now,
+            total_bytes=1000,
+            used_bytes=600,
+            free_bytes=400,
+        )
+        StorePoint.objects.filter(name=name).update(filesystem=filesystem)
+
+    assert make_up_history(demo.NAMES, now=now)
+
+    for row in StorePoint.objects.select_related("filesystem"):
+        assert "made up" in row.note
+        assert row.filesystem is not None
+        assert row.filesystem.full_at is not None
+        assert row.filesystem.full_at > now
+    said: list[str] = []
+    watchman = Watchman(say=said.append, started_at=now)
+    watchman.look(now=now)
+    make_up_history(demo.NAMES, now=now)
+    watchman.look(now=now)
+    assert not [line for line in said if "not mounted" in line]

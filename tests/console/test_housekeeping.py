@@ -10,7 +10,8 @@ from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.db import connection
 
-from alerts.models import Alert, AlertEvent
+from alerts.models import Alert, AlertEvent, AlertHistoryLimit
+from alerts.services import keeping
 from console import housekeeping
 from console.accounts.models import OneTimeLink
 from console.accounts.services import issue_setup_link, sign_in_link
@@ -131,29 +132,82 @@ class TestSweepOut:
         assert self.sweep()["status changes"] == 5
         assert StatusChange.objects.get() == last
 
-    def test_it_keeps_alerts_and_what_was_done(self) -> None:
-        alert = make_alert()
+    def test_it_removes_alerts_that_are_over_with_all_that_was_of_them(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeping, "REMOVED_AT_ONCE", 2)
+        for _ in range(5):
+            self.make_told(acknowledged_at=clock.now(), cleared_at=clock.now())
+        audit.record(actor=None, verb="test", subject=None, now=clock.now())
+        self.frozen.tick(730 * 86400)
+        assert self.sweep()["alerts"] == 0
+        self.frozen.tick(1)
+
+        assert self.sweep()["alerts"] == 5
+        for model in (Alert, AlertEvent, Delivery):
+            assert model._default_manager.count() == 0
+        assert AuditEntry.objects.filter(verb="test").exists()
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"acknowledged_at": True},
+            {"cleared_at": True},
+            {"cleared_at": True, "acknowledged_at": True, "acknowledged_until": True},
+        ],
+        ids=["ongoing", "not acknowledged", "acknowledgement expired"],
+    )
+    def test_it_keeps_alerts_that_are_not_over(self, fields: dict[str, Any]) -> None:
+        alert = self.make_told(**dict.fromkeys(fields, clock.now()))
+        self.frozen.tick(3000 * 86400)
+
+        assert self.sweep()["alerts"] == 0
+        assert Alert.objects.get() == alert
+        assert Delivery.objects.filter(event__alert=alert).exists()
+
+    def test_it_counts_from_when_both_had_happened(self) -> None:
+        alert = self.make_told(cleared_at=clock.now())
+        self.frozen.tick(3000 * 86400)
+        Alert.objects.filter(pk=alert.pk).update(acknowledged_at=clock.now())
+        self.frozen.tick(86400)
+
+        assert self.sweep()["alerts"] == 0
+
+    def test_it_keeps_what_explains_an_alert_that_stays(self) -> None:
+        over = {"acknowledged_at": clock.now(), "cleared_at": clock.now()}
+        parent = self.make_told(**over)
+        child = self.make_told(parent=parent)
+        self.make_told(parent=parent, **over)
+        self.frozen.tick(3000 * 86400)
+
+        assert self.sweep()["alerts"] == 1
+        assert set(Alert.objects.all()) == {parent, child}
+        child.refresh_from_db()
+        assert child.parent == parent
+
+    def test_it_keeps_alerts_as_long_as_was_chosen(self) -> None:
+        self.make_told(acknowledged_at=clock.now(), cleared_at=clock.now())
+        AlertHistoryLimit.objects.create(pk=1, keep_days=10, changed_at=clock.now())
+        self.frozen.tick(11 * 86400)
+
+        assert self.sweep()["alerts"] == 1
+
+    def make_told(self, **fields: Any) -> Alert:
+        """An alert that somebody was told of."""
+        alert = make_alert(**fields)
         event = AlertEvent.objects.create(
             alert=alert, at=clock.now(), kind="raised", routed_at=clock.now()
         )
-        fields: dict[str, Any] = {
-            "event": event,
-            "created_at": clock.now(),
-            "due_at": clock.now(),
-            "give_up_at": clock.now(),
-        }
         Delivery.objects.create(
-            recipient="a@example.org", state="sent", sent_at=clock.now(), **fields
+            event=event,
+            recipient="a@example.org",
+            state="sent",
+            sent_at=clock.now(),
+            created_at=clock.now(),
+            due_at=clock.now(),
+            give_up_at=clock.now(),
         )
-        Delivery.objects.create(recipient="b@example.org", state="retry", **fields)
-        audit.record(actor=None, verb="test", subject=alert, now=clock.now())
-        self.frozen.tick(401 * 86400)
-
-        assert self.sweep()["deliveries"] == 1
-        assert Delivery.objects.get().recipient == "b@example.org"
-        assert Alert.objects.count() == 1
-        assert AlertEvent.objects.filter(pk=event.pk).exists()
-        assert AuditEntry.objects.filter(verb="test").exists()
+        return alert
 
     def test_a_second_run_finds_nothing(self) -> None:
         Session.objects.create(session_key="over", expire_date=clock.now())

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
 from console.kit import clock, humane
@@ -64,13 +64,12 @@ def ago(at: datetime | None, suffix: str = "") -> SafeString:
     if at is None:
         return format_html("{}", humane.NONE)
     local = timezone.localtime(at)
-    return format_html(
-        '<time datetime="{}" title="{}" data-elapsed data-suffix="{}">{}{}</time>',
-        local.isoformat(timespec="seconds"),
-        humane.exact(local),
-        suffix,
-        humane.elapsed(clock.now() - at),
-        suffix,
+    after = escape(suffix)
+    # Only the suffix is somebody's text; a list has hundreds of these.
+    return SafeString(
+        f'<time datetime="{local.isoformat(timespec="seconds")}" '
+        f'title="{humane.exact(local)}" data-elapsed data-suffix="{after}">'
+        f"{humane.elapsed(clock.now() - at)}{after}</time>"
     )
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
-
-from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from console import env
-
-PATH = env.REPOSITORY / "docs" / "configuration.md"
+from console.kit.documents import WriteDocument
 
 HEAD = """\
 # Configuration
@@ -52,31 +48,15 @@ reach too; it is the same code. Each console needs a database number of its own 
 """
 
 
-class Command(BaseCommand):
+class Command(WriteDocument):
     """Write docs/configuration.md, or check that it is up to date."""
 
     help = "Write docs/configuration.md from the variables declared in console/env.py."
-    requires_system_checks = ()
+    page = "docs/configuration.md"
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        """Add --check."""
-        parser.add_argument(
-            "--check",
-            action="store_true",
-            help="write nothing; exit with 1 when the file is not up to date",
-        )
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Write or compare."""
-        text = render()
-        if not options["check"]:
-            PATH.write_text(text)
-            self.stdout.write(f"{PATH.relative_to(env.REPOSITORY)} written")
-        elif not PATH.exists() or PATH.read_text() != text:
-            raise CommandError(
-                "docs/configuration.md is not up to date; run"
-                " manage.py write_configuration_docs"
-            )
+    def render(self) -> str:
+        """Return the text of the page."""
+        return render()
 
 
 def render() -> str:
