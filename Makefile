@@ -34,6 +34,7 @@ check: $(VENV)/dev.stamp ## lint, types, layers, templates, migrations, settings
 	$(CHECK) $(BIN)/python manage.py makemigrations --check --dry-run
 	$(CHECK) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(CHECK) $(BIN)/python manage.py write_configuration_docs --check
+	$(CHECK) $(BIN)/python manage.py write_alert_docs --check
 	! grep -rniE 'index-url|find-links|https?://' requirements/
 
 bench: $(VENV)/dev.stamp ## run the benchmark suite

@@ -6,9 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
-from bench.running import RunningConsole
+from bench.running import RunningConsole, cpu_seconds
 
 STORE_POINTS = 10
 SETTLE_SECONDS = 40
@@ -27,18 +25,13 @@ def main() -> None:
                 console.add(f"SP-{number}", path)
             time.sleep(SETTLE_SECONDS)
             tree = console.tree()
-            before = {process: _cpu(process) for process in tree}
+            before = {process: cpu_seconds(process) for process in tree}
             begin = time.monotonic()
             time.sleep(SECONDS)
-            spent = sum(_cpu(process) - before[process] for process in tree)
+            spent = sum(cpu_seconds(process) - before[process] for process in tree)
             share = 100 * spent / (time.monotonic() - begin)
             memory = sum(process.memory_full_info().pss for process in tree)
             print(
                 f"  {len(tree)} processes: {memory / 2**20:.0f} MiB proportional set "
                 f"size, {share:.1f} % of one core over {SECONDS} s"
             )
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system

@@ -1,4 +1,8 @@
-"""The overviews beside a bare query that fetches one page of the same rows."""
+"""Pages beside a bare query: the overviews with many rows, and one object's own page.
+
+An overview's bare query fetches one page of the same rows. A store point's page is
+measured with a year of history, of which it draws charts.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from typing import Any
 
 RUNS = 15
 SIZES = (100, 1_000, 10_000)
+#: Store points that share a filesystem.
+SHARE = 10
 
 
 def main() -> None:
@@ -39,24 +45,61 @@ def _measure() -> None:
     call_command("createcachetable", verbosity=0)
     heartbeat.beat("tick", clock.now())
     client: Client = people.client_of("administrator")
+    _measure_store_point(client)
     server = factories.make_server()
+    destination = server.destination.get_absolute_url()
     made = 0
     for size in SIZES:
         while made < size:
-            factories.make_store_point(server=server)
+            if made % SHARE == 0:
+                filesystem = factories.make_filesystem(server=server)
+            factories.make_store_point(server=server, filesystem=filesystem)
             factories.make_alert()
             made += 1
         heartbeat.beat("tick", clock.now())
-        for url, model in (
-            ("/destinations/store-points/", StorePoint),
-            ("/alerts/", Alert),
+        for url, name, model in (
+            ("/destinations/store-points/", "", StorePoint),
+            (destination, "its destination's page", StorePoint),
+            ("/alerts/", "", Alert),
         ):
-            page = _median(partial(_ok, client, url))
-            bare = _median(partial(_fetch, model))
-            print(
-                f"  {url} of {size:,}: {page:.1f} ms, 50 bare rows {bare:.1f} ms, "
-                f"ratio {page / bare:.0f}"
+            _print(
+                f"{name or url} of {size:,}",
+                _median(partial(_ok, client, url)),
+                _median(partial(_fetch, model)),
+                "50 bare rows",
             )
+
+
+def _measure_store_point(client: Any) -> None:
+    """Time the page of a store point with a year of history, before there are others."""
+    from console.demo_history import make_up_history
+    from console.kit import clock
+    from storepoints.models import ProbeSample, SpaceSample, StorePoint
+    from tests import factories
+
+    server = factories.make_server()
+    store_point = factories.make_store_point(
+        server=server, filesystem=factories.make_filesystem(server=server)
+    )
+    if not make_up_history((store_point.name,), now=clock.now()):
+        raise RuntimeError("no history was made up")
+    samples = SpaceSample.objects.count() + ProbeSample.objects.count()
+    page = store_point.get_absolute_url()
+    bare = _median(lambda: StorePoint.objects.get(pk=store_point.pk))
+    for name, url in (
+        ("a store point's page", page),
+        ("its history", f"{page}history/"),
+    ):
+        _print(
+            f"{name}, {samples:,} samples",
+            _median(partial(_ok, client, url)),
+            bare,
+            "its bare row",
+        )
+
+
+def _print(what: str, page: float, bare: float, name: str) -> None:
+    print(f"  {what}: {page:.1f} ms, {name} {bare:.1f} ms, ratio {page / bare:.0f}")
 
 
 def _ok(client: Any, url: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from console import broker
 from console.kit import clock
+from tests import needs
 
 NOTHING_LEFT_OUT = "CONSOLE_TEST_NOTHING_LEFT_OUT"
 
@@ -137,17 +138,27 @@ def pytest_collection_modifyitems(
 
 
 _left_out: list[str] = []
+#: Those that no machine with this kernel could run: named, but no failure.
+_left_out_for_the_kernel: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note each test that was skipped."""
     if report.skipped and not hasattr(report, "wasxfail"):
-        _left_out.append(report.nodeid)
+        _note(report)
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     """Note each module that was skipped."""
     if report.skipped:
+        _note(report)
+
+
+def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+    if needs.is_for_the_kernel(reason):
+        _left_out_for_the_kernel.append(f"{report.nodeid}: {reason}")
+    else:
         _left_out.append(report.nodeid)
 
 
@@ -160,6 +171,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests were left out; the reasons are in the summary above."""
+    for line in sorted(set(_left_out_for_the_kernel)):
+        terminalreporter.write_line(f"left out: {line}", yellow=True)
     if not _left_out:
         return
     count = len(set(_left_out))

@@ -10,9 +10,10 @@ from typing import Any
 
 from alerts.engine import Severity
 from alerts.models import Alert
+from console import __version__
 from console.kit import clock, secrets
 from storepoints import wire
-from storepoints.models import Destination, Server, StorePoint
+from storepoints.models import Destination, Filesystem, Server, StorePoint
 from storepoints.states import WORKING, State
 
 _numbers = itertools.count(1)
@@ -82,8 +83,44 @@ def make_alert(severity: str = "critical", **fields: Any) -> Alert:
             "text": f"Store point is unavailable: Tank-{number}",
             "object_name": f"Tank-{number}",
             "reported_by": "stor-1",
+            "failed_at": now,
             "raised_at": now,
             "last_seen_at": now,
+            **fields,
+        }
+    )
+
+
+def make_volume(store_point: StorePoint | None = None, **fields: Any) -> dict[str, Any]:
+    """A volume as an agent names it: one for each store point, unless said otherwise."""
+    guid = str(store_point.guid) if store_point else some_guid()
+    return {
+        "mount_point": store_point.path if store_point else f"/srv/{guid[:8]}",
+        "fs_type": "ext4",
+        "fs_uuid": guid,
+        "source": f"/dev/{guid[:8]}",
+        "fsid": "",
+        **fields,
+    }
+
+
+def make_filesystem(**fields: Any) -> Filesystem:
+    """A filesystem that is half full and was read just now."""
+    number = next(_numbers)
+    now = clock.now()
+    return Filesystem.objects.create(
+        **{
+            "server": fields.pop("server", None) or make_server(),
+            "identity": f"uuid:{number}",
+            "mount_point": f"/srv/volume-{number}",
+            "fs_type": "ext4",
+            "created_at": now,
+            "space_at": now,
+            "total_bytes": 1000,
+            "free_bytes": 500,
+            "used_bytes": 500,
+            "total_inodes": 0,
+            "free_inodes": 0,
             **fields,
         }
     )
@@ -109,10 +146,14 @@ def make_finding(store_point: StorePoint, **fields: Any) -> dict[str, Any]:
             "total_inodes": 0,
             "free_inodes": 0,
         },
-        "volume": None,
+        "volume": make_volume(store_point),
         "checks": [],
         "marker": None,
         "inbound": {"applied": "enabled", "pending": False, "error": ""},
+        "wrote": True,
+        "fall_through": None,
+        "device": None,
+        "archives": None,
         **fields,
     }
 
@@ -128,7 +169,7 @@ def make_report(
             "sequence": time.time_ns(),
             "sent_at": now.timestamp(),
             "agent": {
-                "version": "0.1.0",
+                "version": __version__,
                 "hostname": "stor",
                 "started_at": now.timestamp(),
                 "pid": 1,

@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from django.urls import reverse
 
-from alerts.models import Alert
+from alerts.models import Alert, Silence
 from console.accounts.roles import Role
 from console.kit import clock
-from notifications.models import Recipient
+from notifications.models import Drill, Recipient
 from storepoints.models import Destination, Server, StorePoint
 from tests import people
 
@@ -65,6 +65,7 @@ ROUTES: tuple[Route, ...] = (
     Route("storepoints:add_destination", ADMINISTRATOR),
     Route("storepoints:destination", VIEWER, arguments=_key("destination")),
     Route("storepoints:edit_destination", ADMINISTRATOR, arguments=_key("destination")),
+    Route("storepoints:destination_history", VIEWER, arguments=_key("destination")),
     Route("storepoints:servers", VIEWER),
     Route("storepoints:server", VIEWER, arguments=_key("server")),
     Route("storepoints:edit_server", ADMINISTRATOR, arguments=_key("server")),
@@ -74,10 +75,21 @@ ROUTES: tuple[Route, ...] = (
     Route("storepoints:store_point_actions", VIEWER, "POST"),
     Route("storepoints:add_store_point", ADMINISTRATOR),
     Route("storepoints:store_point", VIEWER, arguments=_key("store_point")),
+    Route("storepoints:store_point_history", VIEWER, arguments=_key("store_point")),
+    Route("storepoints:export_history", VIEWER, arguments=_key("store_point")),
     Route("storepoints:edit_store_point", ADMINISTRATOR, arguments=_key("store_point")),
+    Route(
+        "storepoints:readopt_store_point", ADMINISTRATOR, arguments=_key("store_point")
+    ),
+    Route("handover", VIEWER),
     Route("alerts:alerts", VIEWER),
     Route("alerts:actions", VIEWER, "POST"),
     Route("alerts:export", VIEWER),
+    Route("alerts:silences", VIEWER),
+    Route("alerts:silence", VIEWER, arguments=_key("silence")),
+    Route("alerts:add_silence", Role.OPERATOR),
+    Route("alerts:edit_silence", Role.OPERATOR, arguments=_key("silence")),
+    Route("alerts:silence_actions", VIEWER, "POST"),
     Route("alerts:alert", VIEWER, arguments=_key("alert")),
     Route("notifications:settings", VIEWER),
     Route("notifications:save", ADMINISTRATOR, "POST"),
@@ -91,6 +103,14 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("notifications:deliveries", VIEWER),
     Route("notifications:delivery_actions", ADMINISTRATOR, "POST"),
+    Route("system", ADMINISTRATOR),
+    Route("save_system", ADMINISTRATOR, "POST"),
+    Route("export_now", ADMINISTRATOR, "POST"),
+    Route("save_alert_history", ADMINISTRATOR, "POST"),
+    Route("notifications:drills", VIEWER),
+    Route("notifications:start_drill", ADMINISTRATOR, "POST"),
+    Route("notifications:drill", VIEWER, arguments=_key("drill")),
+    Route("notifications:cancel_drill", ADMINISTRATOR, "POST", arguments=_key("drill")),
     Route("notifications:email", ADMINISTRATOR),
     Route("notifications:save_email", ADMINISTRATOR, "POST"),
     Route("notifications:test_email", ADMINISTRATOR, "POST"),
@@ -130,7 +150,24 @@ class World:
             "server": server.pk,
             "store_point": store_point.pk,
             "alert": alert.pk,
+            "silence": Silence.objects.create(
+                name="Array rebuild",
+                severities=[1],
+                starts_at=now,
+                ends_at=now + timedelta(hours=1),
+                created_at=now,
+            ).pk,
             "user": (people.viewer()).pk,
+            "drill": Drill.objects.create(
+                name="Drill 2026-07-15 12:00:00 UTC",
+                directory="/nowhere/drills/1",
+                state=Drill.State.PASSED,
+                started_at=now,
+                finished_at=now,
+                started_by_name="ana",
+                entered_at=now,
+                alert=alert,
+            ).pk,
             "recipient": Recipient.objects.create(
                 address="ops@example.org", added_at=now
             ).pk,

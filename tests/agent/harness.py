@@ -41,6 +41,14 @@ class Broker:
             self._server.stop()
             self._server = None
 
+    def kill(self) -> None:
+        """Kill it: connections are reset, whatever is under way."""
+        assert self._server is not None
+        assert self._server._process is not None
+        self._server._process.kill()
+        self.stop()
+        self.socket.unlink(missing_ok=True)
+
     def client(self) -> redis.Redis:
         return redis.Redis(unix_socket_path=str(self.socket))
 

@@ -92,8 +92,10 @@ def test_it_runs_the_hook_with_a_list_and_no_shell(
     watch = start(hook)
     spec = adopted(place, name="it's; a `name`")
 
-    first = watch.verdict(spec)
+    watch.verdict(spec)
     watch.wait(spec, inbound={"applied": "enabled", "pending": False, "error": ""})
+    # The hook may be over before the first finding was looked at.
+    first = watch.sink.findings[0]
 
     assert inbound(first) == {"applied": "enabled", "pending": True, "error": ""}
     assert told.read_text() == (
@@ -209,6 +211,145 @@ def test_its_marker_says_what_it_is_for(place: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o644
     assert (place / ".storepoint").stat().st_mode & 0o777 == 0o755
     assert os.listdir(file.parent) == ["identity.json"]  # noqa: PTH208
+
+
+# --- the fence -------------------------------------------------------------------------
+
+
+#: A volume that is not there: nothing is mounted at this place.
+AWAY = {
+    "mount_point": "/nowhere/at all",
+    "fs_type": "ext4",
+    "fs_uuid": "0",
+    "source": "/dev/none",
+    "fsid": "",
+}
+FENCED = {"inbound": "disabled", "is_fenced": True}
+DONE = {"applied": "disabled", "pending": False, "error": ""}
+
+
+def test_it_tells_the_hook_of_a_fence_and_writes_nothing(
+    start: Start, tmp_path: Path, place: Path
+) -> None:
+    told = tmp_path / "told"
+    watch = start(make_hook(tmp_path, f'echo "$3" >>{told}'))
+    spec = adopted(place)
+    fenced = {**spec, **FENCED, "volume": AWAY}
+    before = sorted(place.rglob("*"))
+
+    watch.verdict(fenced)
+    watch.wait(fenced, inbound=DONE)
+    first = watch.sink.findings[0]
+    again = watch.verdict(fenced)
+
+    assert first["reason"] == "not-mounted"
+    assert inbound(first) == {"applied": None, "pending": True, "error": ""}
+    assert inbound(again) == DONE
+    assert told.read_text() == "disabled\n", "once for each fence"
+    assert sorted(place.rglob("*")) == before
+
+
+def test_it_says_that_there_is_no_hook_to_tell_of_a_fence(
+    start: Start, place: Path
+) -> None:
+    watch = start()
+    spec = adopted(place)
+
+    gone = watch.verdict({**spec, **FENCED, "volume": AWAY})
+    wrong = watch.verdict({**spec, **FENCED, "id": "another"})
+
+    assert inbound(gone)["error"] == (
+        "no hook is set: programs that read .storepoint/inbound find no file"
+    )
+    assert wrong["reason"] == "wrong-store-point"
+    assert "the other store point's" in inbound(wrong)["error"]
+    assert inbound(gone)["applied"] is inbound(wrong)["applied"] is None
+    assert not (place / ".storepoint/inbound").exists()
+
+
+def test_it_says_why_the_hook_failed_for_a_fence_and_tries_again(
+    start: Start, tmp_path: Path, place: Path
+) -> None:
+    count = tmp_path / "count"
+    watch = start(
+        make_hook(tmp_path, f"echo x >>{count}; test -e {tmp_path}/ok || exit 3")
+    )
+    fenced = {**adopted(place), **FENCED, "volume": AWAY}
+
+    watch.verdict(fenced)
+    watch.wait(
+        fenced, inbound={"applied": None, "pending": True, "error": "hook exited 3"}
+    )
+    time.sleep(0.3)
+    assert count.read_text() == "x\n", "not again before the next probe"
+    (tmp_path / "ok").touch()
+    watch.verdict(fenced)
+
+    watch.wait(fenced, inbound=DONE)
+    assert count.read_text() == "x\nx\n"
+
+
+def test_it_writes_the_file_when_the_volume_is_back_and_enables_it_when_lifted(
+    start: Start, tmp_path: Path, place: Path
+) -> None:
+    told = tmp_path / "told"
+    watch = start(make_hook(tmp_path, f'echo "$3" >>{told}'))
+    spec = adopted(place)
+    watch.verdict(spec)
+    enabled = {"applied": "enabled", "pending": False, "error": ""}
+    watch.wait(spec, inbound=enabled)
+    watch.verdict({**spec, **FENCED, "volume": AWAY})
+    watch.wait(spec, inbound=DONE)
+
+    back = watch.verdict({**spec, **FENCED})
+    assert (back["state"], inbound(back)) == ("online", DONE)
+    assert state(place) == ("disabled\n", False)
+    watch.verdict(spec)
+
+    watch.wait(spec, inbound=enabled)
+    assert state(place) == ("enabled\n", False)
+    assert told.read_text() == "enabled\ndisabled\nenabled\n"
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_it_tells_the_hook_when_a_fence_was_lifted_while_the_volume_was_away(
+    start: Start, tmp_path: Path, place: Path, is_restarted: bool
+) -> None:
+    told = tmp_path / "told"
+    hook = make_hook(tmp_path, f'echo "$3" >>{told}')
+    watch = start(hook)
+    spec = adopted(place)
+    enabled = {"applied": "enabled", "pending": False, "error": ""}
+    watch.verdict(spec)
+    watch.wait(spec, inbound=enabled)
+    watch.verdict({**spec, **FENCED, "volume": AWAY})
+    watch.wait(spec, inbound=DONE)
+    if is_restarted:
+        watch = start(hook)
+
+    watch.verdict({**spec, "volume": AWAY, "told": "disabled"})
+    watch.verdict({**spec, "told": "disabled"}, state="online")
+    back = next(f for f in watch.sink.findings if f["state"] == "online")
+
+    assert inbound(back)["pending"], "the file says enabled, and the hook does not"
+    watch.wait(spec, inbound=enabled)
+    watch.verdict({**spec, "told": "disabled"})
+    assert told.read_text() == "enabled\ndisabled\nenabled\n"
+
+
+def test_it_leaves_a_failure_alone_that_is_none_of_the_fence(
+    start: Start, tmp_path: Path, place: Path
+) -> None:
+    told = tmp_path / "told"
+    watch = start(make_hook(tmp_path, f"echo x >>{told}"))
+    spec = adopted(place)
+    (place / ".storepoint/identity.json").unlink()
+
+    finding = watch.verdict({**spec, **FENCED})
+
+    assert finding["reason"] == "marker-missing"
+    assert inbound(finding) == {"applied": None, "pending": False, "error": ""}
+    assert not told.exists()
 
 
 def _runs(pid: int) -> bool:

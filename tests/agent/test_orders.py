@@ -76,6 +76,21 @@ def test_it_never_puts_an_older_wish_in_the_place_of_a_newer_one() -> None:
             {"kind": "adopt", "path": "/x", "id": "i", "name": "n", "volume": 3},
             "volume is 3",
         ),
+        ({"kind": "readopt", "path": "/x", "id": "i"}, "name is None"),
+        (
+            {"kind": "readopt", "path": "/x", "id": "i", "name": "n"},
+            "expects is None: expected the volume and the fingerprint",
+        ),
+        (
+            {
+                "kind": "readopt",
+                "path": "/x",
+                "id": "i",
+                "name": "n",
+                "expects": {"volume": {}, "fingerprint": ""},
+            },
+            "expects is",
+        ),
     ],
 )
 def test_it_says_why_it_refuses(fields: dict[str, Any], words: str) -> None:
@@ -92,6 +107,8 @@ def test_it_says_why_it_refuses(fields: dict[str, Any], words: str) -> None:
         ({"deadline_seconds": 0}, "deadline_seconds"),
         ({"write": "yes"}, "write"),
         ({"inbound": "maybe"}, "inbound"),
+        ({"is_fenced": "yes"}, "is_fenced"),
+        ({"told": "maybe"}, "told"),
         ({"volume": {"mount_point": 3}}, "volume.mount_point"),
     ],
 )

@@ -684,6 +684,7 @@ class Person:
             f"/destinations/store-points/{store_point}/edit/",
             name=name,
             check_seconds=seconds,
+            write_seconds=15,
             note="",
         )
         assert answer.status == 200, answer

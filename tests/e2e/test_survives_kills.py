@@ -341,10 +341,17 @@ def test_it_says_that_a_server_is_offline(
                 "server-offline"
             )
             assert "Health checks are not running" not in person.get("/").text
-            # While nothing is known about the volume, nothing is claimed about it.
+            # While nothing is known about the volume, nothing is claimed about it: what
+            # is said of the store points is presumed, and held under the server's alert.
             volume.umount()
             time.sleep(3)
-            assert not events(console, "store-point-offline", since)
+            told = events(console, "store-point-offline", since)
+            assert {kind for _, kind in told} == {"raised"}
+            presumed = console.value(
+                "SELECT count(*) FROM alerts_alert WHERE kind = 'store-point-offline'"
+                " AND is_presumed AND cleared_at IS NULL AND parent_id IS NOT NULL"
+            )
+            assert presumed == len(told) == 2
             volume.mount()
 
         began = time.monotonic()

@@ -51,6 +51,22 @@ def test_it_says_sizes_in_decimal_units(number: int | None, words: str) -> None:
     assert humane.size(number) == words
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "—"),
+        (0, "0.0 ms"),
+        (0.00002, "< 0.1 ms"),
+        (0.0002, "0.2 ms"),
+        (0.041, "41 ms"),
+        (1.3, "1.3 s"),
+        (125, "2 min"),
+    ],
+)
+def test_it_says_how_long_something_took(seconds: float | None, words: str) -> None:
+    assert humane.duration(seconds) == words
+
+
 @given(st.integers(min_value=0, max_value=10**20))
 def test_it_says_sizes_in_at_most_five_characters_and_a_unit(number: int) -> None:
     value, unit = humane.size(number).split(" ")
