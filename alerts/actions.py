@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from alerts import services
 from alerts.forms import AcknowledgeForm, QuickSilenceForm, silenced_until, until
 from alerts.models import Alert, Silence
+from alerts.silences import subject_of_store_point
 from console.accounts.people import actor_of
 from console.kit import humane
 from console.kit.actions import (
@@ -21,6 +22,7 @@ from console.kit.actions import (
     applies_always,
 )
 from console.kit.bulk import BulkResult, Noun
+from storepoints.models import StorePoint
 
 ALERTS = Noun("alert", "alerts")
 
@@ -80,17 +82,25 @@ def _effects(rows: Sequence[Alert]) -> list[str]:
 
 
 def _silence(rows: Sequence[Alert], ask: Ask) -> BulkResult:
+    return _silence_subjects([row.subject for row in rows], ask)
+
+
+def _silence_store_points(rows: Sequence[StorePoint], ask: Ask) -> BulkResult:
+    return _silence_subjects([subject_of_store_point(row.pk) for row in rows], ask)
+
+
+def _silence_subjects(subjects: Sequence[str], ask: Ask) -> BulkResult:
     services.create_silence(
         {
             "name": ask.fields["name"],
-            "subjects": sorted({row.subject for row in rows}),
+            "subjects": sorted(set(subjects)),
             "starts_at": ask.now,
             "ends_at": silenced_until(ask.fields, ask.now),
         },
         actor=actor_of(ask),
         now=ask.now,
     )
-    return BulkResult(len(rows))
+    return BulkResult(len(subjects))
 
 
 def _undo_silence(at: datetime, ask: Ask) -> BulkResult:
@@ -99,15 +109,16 @@ def _undo_silence(at: datetime, ask: Ask) -> BulkResult:
     return services.end_silences(keys, actor=actor_of(ask), now=ask.now)
 
 
-def _effects_of_silencing(rows: Sequence[Alert]) -> list[str]:
+def _effects_of_silencing(rows: Sequence[Model]) -> list[str]:
+    their = "of their objects" if isinstance(rows[0], Alert) else "of theirs"
     return [
-        "Nobody is told of any alert of their objects meanwhile. They are checked and "
+        f"Nobody is told of any alert {their} meanwhile. They are checked and "
         "recorded as ever, and what still holds at the end is told then.",
         "What was mailed already stays mailed. End it early under Alerts > Silences.",
     ]
 
 
-MENU = ActionMenu(
+MENU: ActionMenu[Alert] = ActionMenu(
     id="alerts",
     noun=ALERTS,
     rows=_rows,
@@ -150,6 +161,22 @@ MENU = ActionMenu(
                 form=QuickSilenceForm, effects=_effects_of_silencing, button="Silence"
             ),
         ),
+    ),
+)
+
+
+#: What the Store Point Overview offers besides its own actions.
+SILENCE_STORE_POINTS: Action[StorePoint] = Action(
+    name="storepoint.silence",
+    label="Silence…",
+    permission="alerts.silence_alert",
+    applies=applies_always,
+    run=_silence_store_points,
+    icon="bell-off",
+    past="Silenced",
+    undo=Undo(_undo_silence, "Ended at once:"),
+    confirm=Confirmation(
+        form=QuickSilenceForm, effects=_effects_of_silencing, button="Silence"
     ),
 )
 

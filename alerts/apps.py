@@ -14,10 +14,16 @@ class AlertsConfig(AppConfig):
     verbose_name = "Alerts"
 
     def ready(self) -> None:
-        """Let alerts follow from the facts, in the transaction that wrote them."""
+        """Let alerts follow from the facts, in the transaction that wrote them.
+
+        And offer in the Store Point Overview what is done about its alerts.
+        """
+        from alerts.actions import SILENCE_STORE_POINTS
+        from storepoints.actions import MENU
         from storepoints.signals import facts_recorded
 
         facts_recorded.connect(_follow_facts, dispatch_uid="alerts.follow_facts")
+        MENU.add(SILENCE_STORE_POINTS)
 
 
 def _follow_facts(sender: object, **facts: Any) -> None:

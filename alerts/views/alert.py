@@ -9,6 +9,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
 
+from alerts import silences
 from alerts.actions import MENU
 from alerts.forms import AcknowledgeForm
 from alerts.guide import guide
@@ -53,6 +54,7 @@ def detail(request: HttpRequest, key: int) -> HttpResponse:
             "kind": scene.kind,
             "scene": scene,
             "steps": guide(scene),
+            "silence": silences.silence_of([row], now).get(row.pk),
             "acknowledge": _acknowledge_form(request, row),
             "here": request.get_full_path(),
             "events": events,

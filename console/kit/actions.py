@@ -176,7 +176,8 @@ class ActionMenu(Generic[M]):
 
     ``rows`` returns all rows a person may act on, with what ``applies`` reads already
     joined; ``url_name`` is the address that the menu POSTs to; ``key`` is the unique
-    field that the page's checkboxes carry.
+    field that the page's checkboxes carry. ``added`` is what apps above offer besides
+    (`add`).
     """
 
     id: str
@@ -185,6 +186,17 @@ class ActionMenu(Generic[M]):
     rows: Callable[[], QuerySet[M]]
     url_name: str
     key: str = "pk"
+    added: list[Action[M]] = field(default_factory=list)
+
+    def add(self, action: Action[M]) -> None:
+        """Offer an action of an app above; called once, when that app is ready."""
+        if action.name not in {each.name for each in self.all_actions}:
+            self.added.append(action)
+
+    @property
+    def all_actions(self) -> list[Action[M]]:
+        """Return every action, what is dangerous last."""
+        return sorted((*self.actions, *self.added), key=lambda each: each.is_dangerous)
 
     def for_list(
         self, request: HttpRequest, *, total: int, links: Sequence[MenuLink] = ()
@@ -224,14 +236,14 @@ class ActionMenu(Generic[M]):
     def permitted(self, person: Person) -> list[Action[M]]:
         """Return the actions that a person has the permission for."""
         # A signed-in person is a user with permissions; django-stubs' base has none.
-        return [each for each in self.actions if _may(person, each.permission)]
+        return [each for each in self.all_actions if _may(person, each.permission)]
 
     def find(self, name: str) -> Action[M]:
         """Return the action of a name; raises WrongInput, naming those there are."""
-        for action in self.actions:
+        for action in self.all_actions:
             if action.name == name:
                 return action
-        known = ", ".join(action.name for action in self.actions)
+        known = ", ".join(action.name for action in self.all_actions)
         raise WrongInput(f"Expected an action among {known}, found {name[:64]!r}.")
 
 

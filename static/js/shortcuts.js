@@ -9,12 +9,6 @@ function isTyping(target) {
   );
 }
 
-function pageShortcuts() {
-  return [...document.querySelectorAll("[data-shortcut]")].filter(
-    (each) => !each.disabled,
-  );
-}
-
 function labelOf(element) {
   return (
     element.dataset.label ??
@@ -39,6 +33,14 @@ function showHelp() {
   list.replaceChildren(...rows);
   help.querySelector("[data-page-keys-title]").hidden = rows.length === 0;
   help.showModal();
+}
+
+// The menu says itself why an entry cannot be chosen: "Tick alerts first".
+function showWhyNot(entry) {
+  const menu = entry.closest("details[data-menu]");
+  if (!menu) return;
+  menu.open = true;
+  menu.querySelector("summary").focus();
 }
 
 function handleOf(row) {
@@ -87,10 +89,15 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     event.target.closest("tr").querySelector("a[href]")?.click();
   } else {
-    const chosen = pageShortcuts().find((each) => each.dataset.shortcut === event.key);
+    const named = [...document.querySelectorAll("[data-shortcut]")].filter(
+      (each) => each.dataset.shortcut === event.key,
+    );
+    const chosen = named.find((each) => !each.disabled);
+    if (chosen ?? named[0]) event.preventDefault();
     if (chosen) {
-      event.preventDefault();
       chosen.click();
+    } else if (named[0]) {
+      showWhyNot(named[0]);
     }
   }
 });

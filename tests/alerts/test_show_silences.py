@@ -123,6 +123,39 @@ def test_it_silences_from_the_action_menu(hours: str, until: str) -> None:
     assert (silence.subjects, f"{silence.ends_at:%d %H:%M}") == ([alert.subject], until)
 
 
+def test_it_silences_store_points_from_their_own_menu() -> None:
+    points = [make_store_point(name=name) for name in ("Tank-07", "Tank-08")]
+    asked = {
+        "action": "storepoint.silence",
+        "ids": [point.pk for point in points],
+        "name": "Array rebuild",
+        "hours": "4",
+    }
+    address = "/destinations/store-points/actions/"
+
+    refused = people.client_of("viewer").post(address, asked)
+    shown = people.client_of("operator").post(address, asked)
+    people.client_of("operator").post(address, {**asked, "confirm": "1"})
+
+    assert refused.status_code == 403
+    assert "Nobody is told of any alert of theirs" in shown.content.decode()
+    assert Silence.objects.get().subjects == [
+        f"store-point:{each.pk}" for each in points
+    ]
+
+
+def test_it_says_on_an_alert_that_it_is_silenced() -> None:
+    alert = make_alert()
+    page = people.client_of("viewer").get(f"/alerts/{alert.pk}/").content.decode()
+    assert 'id="silenced"' not in page
+
+    silence = _silence(1)
+
+    page = people.client_of("viewer").get(f"/alerts/{alert.pk}/").content.decode()
+    assert 'id="silenced"' in page
+    assert silence.get_absolute_url() in page
+
+
 def test_it_ends_and_compares() -> None:
     alert = make_alert()
     silence = _silence(1)

@@ -20,6 +20,8 @@ Theme = Literal["light", "dark"]
 SOMETHING_WRONG = """
 from datetime import timedelta
 from alerts.models import Alert, AlertEvent
+from alerts.services import create_silence
+from console.accounts.models import User
 from console.kit import clock
 from storepoints.models import Filesystem, Server, StatusChange, StorePoint
 now = clock.now()
@@ -118,6 +120,17 @@ alert = Alert.objects.create(
     server=server,
 )
 AlertEvent.objects.create(alert=alert, at=now, kind="raised", routed_at=now)
+create_silence(
+    {
+        "name": "Array rebuild",
+        "note": "Until the new controller is in.",
+        "subjects": [alert.subject],
+        "starts_at": now,
+        "ends_at": now + timedelta(hours=4),
+    },
+    actor=User.objects.first(),
+    now=now,
+)
 """
 
 PAGES = {
@@ -145,6 +158,12 @@ PAGES = {
     "alerts-acknowledged": "/alerts/?view=acknowledged",
     "alert": "/alerts/{alert}/",
     "alert-of-volume": "/alerts/{alert_of_volume}/",
+    "alerts-printed": "/alerts/?print=1",
+    "silences": "/alerts/silences/",
+    "silence": "/alerts/silences/{silence}/",
+    "add-silence": "/alerts/silences/add/",
+    "handover": "/alerts/handover/",
+    "drills": "/settings/drills/",
     "notifications": "/settings/notifications/",
     "reset-notifications": "/settings/notifications/reset/",
     "deliveries": "/settings/notifications/deliveries/",
@@ -193,6 +212,7 @@ def keys(console: Console) -> dict[str, Any]:
             ("away", "max(id)", "storepoints_storepoint"),
             ("alert", "min(id)", "alerts_alert"),
             ("alert_of_volume", "max(id)", "alerts_alert"),
+            ("silence", "min(id)", "alerts_silence"),
             ("user", "min(id)", "accounts_user"),
         )
     }

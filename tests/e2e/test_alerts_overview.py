@@ -36,6 +36,11 @@ def test_it_is_worked_by_keyboard(console: Console, browser: Browser) -> None:
         page.goto("/alerts/")
         boxes = page.locator("[data-select]")
 
+        # Nothing is ticked yet: the menu says so.
+        page.keyboard.press("g")
+        expect(page.get_by_text("Tick alerts first")).to_be_visible()
+        page.keyboard.press("Escape")
+
         # Arrows move, space ticks, Shift takes the rows on the way along.
         page.keyboard.press("ArrowDown")
         expect(boxes.nth(0)).to_be_focused()
