@@ -56,15 +56,33 @@ class Memory:
             )
         )
 
-    def acknowledge(self, now: datetime) -> None:
+    def acknowledge(
+        self, now: datetime, *, one: int | None = None, until: datetime | None = None
+    ) -> None:
+        """Acknowledge all, or the one at this index, for good or until an instant."""
         self.alerts = [
-            alert if alert.is_acknowledged(now) else replace(alert, acknowledged_at=now)
-            for alert in self.alerts
+            alert
+            if alert.is_acknowledged(now) or not _is_meant(index, one, self.alerts)
+            else replace(alert, acknowledged_at=now, acknowledged_until=until)
+            for index, alert in enumerate(self.alerts)
+        ]
+
+    def unacknowledge(self, one: int) -> None:
+        """Take back the acknowledgement of the one at this index."""
+        self.alerts = [
+            replace(alert, acknowledged_at=None, acknowledged_until=None)
+            if _is_meant(index, one, self.alerts)
+            else alert
+            for index, alert in enumerate(self.alerts)
         ]
 
     @property
     def ongoing(self) -> list[Held]:
         return [alert for alert in self.alerts if alert.cleared_at is None]
+
+
+def _is_meant(index: int, one: int | None, among: Sequence[Held]) -> bool:
+    return one is None or index == one % len(among)
 
 
 def _changed(alert: Held, change: Change, now: datetime) -> Held:
@@ -83,6 +101,7 @@ def _changed(alert: Held, change: Change, now: datetime) -> Held:
         parent=change.condition.parent,
         is_presumed=change.condition.is_held,
         acknowledged_at=None if change.does_lapse else alert.acknowledged_at,
+        acknowledged_until=None if change.does_lapse else alert.acknowledged_until,
     )
     if isinstance(change, Reopen):
         return replace(

@@ -14,7 +14,8 @@ from alerts.catalogue import KINDS, Kind, Live, Scope, Step
 from alerts.catalogue.base import ACKNOWLEDGE
 from alerts.engine import Severity
 from alerts.management.commands import write_alert_docs
-from storepoints.states import BELIEVED_AT_ONCE, Reason
+from storepoints.models import StorePoint
+from storepoints.states import BELIEVED_AT_ONCE, Reason, State
 
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 
@@ -96,6 +97,18 @@ def test_it_says_when_trying_again_cannot_mend_it() -> None:
 
 
 # --- docs/alerts.md ------------------------------------------------------------------------
+
+
+def test_it_holds_nothing_under_what_is_itself_held() -> None:
+    """One level: who removes old alerts, and who folds a list, looks no deeper."""
+    away = StorePoint(state=State.SERVER_OFFLINE, server_id=1)
+    held = [kind for kind in KINDS.values() if kind.parent]
+    assert held
+
+    for kind in held:
+        key = kind.parent(away) if kind.parent else None
+        assert key is not None
+        assert KINDS[key[0]].parent is None
 
 
 def test_it_has_written_the_page_of_the_catalogue() -> None:
