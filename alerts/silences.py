@@ -13,7 +13,7 @@ from alerts.catalogue import Scope
 from alerts.coverage import About, Coverage
 from alerts.models import Alert, AlertEvent, Silence
 from alerts.schedule import LONGEST
-from storepoints.models import Server, StorePoint
+from storepoints.models import Destination, Filesystem, Server, StorePoint
 
 #: What the subject of an alert may begin with.
 SCOPES = frozenset(scope.value for scope in Scope if scope != Scope.CONSOLE)
@@ -105,6 +105,29 @@ def _about(alerts: Iterable[Alert]) -> dict[int, About]:
 def subject_of_store_point(key: int) -> str:
     """Return what the alerts of a store point are found by."""
     return f"{Scope.STORE_POINT}:{key}"
+
+
+def names_of(subjects: Iterable[str]) -> dict[str, str]:
+    """Return what the objects of subjects are called; at most four queries.
+
+    What was removed meanwhile is not in it.
+    """
+    keys: dict[str, set[int]] = {}
+    for subject in subjects:
+        scope, _, key = subject.partition(":")
+        if key.isascii() and key.isdigit():
+            keys.setdefault(scope, set()).add(int(key))
+    return {
+        f"{scope}:{row.pk}": str(row)
+        for scope, rows in (
+            (Scope.STORE_POINT, StorePoint.objects.only("name")),
+            (Scope.SERVER, Server.objects.only("name")),
+            (Scope.DESTINATION, Destination.objects.only("name")),
+            (Scope.FILESYSTEM, Filesystem.objects.select_related("server")),
+        )
+        if scope in keys
+        for row in rows.filter(pk__in=keys[scope])
+    }
 
 
 def store_points_of(subjects: Iterable[str]) -> list[int]:

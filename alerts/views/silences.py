@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -27,7 +28,7 @@ from alerts.models import Alert, Silence
 from alerts.schedule import Window
 from alerts.views.overview import shown
 from console.accounts.people import person_of
-from console.kit import actions, clock, htmx, paging
+from console.kit import actions, clock, htmx, humane, paging
 from console.kit.access import needs
 
 #: How many alerts and coming windows a preview shows.
@@ -35,6 +36,9 @@ PREVIEWED, COMING = 20, 5
 
 #: How many windows a silence's page compares, and how many alerts each names.
 WINDOWS, NAMED = 20, 20
+
+#: How many of the objects that a silence names are called by their names.
+NAMED_OBJECTS = 3
 
 
 @require_GET
@@ -44,12 +48,13 @@ def overview(request: HttpRequest) -> HttpResponse:
     now = clock.now()
     page = paging.page(request, silences.silences())
     counts = silences.count_covered(page.rows)
+    names = _names(page.rows)
     return render(
         request,
         "alerts/silences.html",
         {
             "page": page,
-            "rows": [_with_state(row, now, counts[row.pk]) for row in page.rows],
+            "rows": [_with_state(row, now, counts[row.pk], names) for row in page.rows],
             "menu": SILENCES.for_list(request, total=page.total),
         },
     )
@@ -66,7 +71,7 @@ def detail(request: HttpRequest, key: int) -> HttpResponse:
         request,
         "alerts/silence.html",
         {
-            "silence": _with_state(silence, now, count),
+            "silence": _with_state(silence, now, count, _names([silence])),
             "windows": _compared(silence),
             "may_edit": silence.ended_at is None,
             "menu": SILENCES.for_row(request, silence),
@@ -179,31 +184,43 @@ def _in_zone(window: Window, silence: Silence) -> dict[str, str]:
         f"{window.ends_at.astimezone(each):%Y-%m-%d %H:%M %Z}"
         for each in (zone, UTC)
     )
-    return {"local": local, "utc": utc}
+    return {"local": local, "utc": "" if utc == local else utc}
 
 
-def _with_state(silence: Any, now: datetime, count: int) -> Any:
+def _names(rows: Iterable[Silence]) -> dict[str, str]:
+    """Return what the objects are called that these silences name first."""
+    return silences.names_of(
+        subject for row in rows for subject in row.subjects[:NAMED_OBJECTS]
+    )
+
+
+def _with_state(
+    silence: Any, now: datetime, count: int, names: Mapping[str, str]
+) -> Any:
     """Add to a silence what its row shows."""
     silence.window = silence.schedule.at(now)
     silence.coming = silence.schedule.next_after(now)
     silence.covered_count = count
-    silence.covers = _words(silence)
+    silence.covers = _words(silence, names)
     silence.state = (
         "in force" if silence.window else "coming" if silence.coming else "over"
     )
     return silence
 
 
-def _words(silence: Silence) -> str:
-    """Return what a silence covers, in words."""
+def _words(silence: Silence, names: Mapping[str, str]) -> str:
+    """Return what a silence covers, in words; ``names`` are those of its objects."""
     if silence.coverage.is_everything:
         return "Every alert"
     parts = [KINDS[each].short_name for each in silence.kinds if each in KINDS]
     parts += [Severity(each).label for each in silence.severities]
     if silence.subjects:
+        first = silence.subjects[:NAMED_OBJECTS]
         parts.append(
-            f"{len(silence.subjects)} "
-            f"{'object' if len(silence.subjects) == 1 else 'objects'}"
+            humane.listed_of(
+                [names.get(each, "what was removed") for each in first],
+                len(silence.subjects),
+            )
         )
     if silence.server:
         parts.append(f"server {silence.server}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from alerts.engine import Severity
 from alerts.models import Alert, AlertEvent, Silence
-from alerts.schedule import Repeats, Schedule, Window
+from alerts.schedule import Window
 from alerts.selectors import (
     active_alerts,
     count_held,
@@ -27,8 +26,10 @@ from console.kit import clock
 from console.kit.access import needs
 from console.kit.filters import Choice
 from notifications.selectors import DeliveryProblem, delivery_problem, email_settings
+from storepoints.fence import FENCE_WORDS
 from storepoints.models import StorePoint
 from storepoints.selectors import read_pulse
+from storepoints.states import Reason
 
 HOURS = Choice(
     "hours", (("12", "12 h"), ("4", "4 h"), ("8", "8 h"), ("24", "24 h"), ("72", "3 d"))
@@ -89,7 +90,7 @@ def handover(request: HttpRequest) -> HttpResponse:
             "silences": _silences(now),
             "problem": _problem(request, now),
             "why_no_mail": email_settings().why_not,
-            "inbound": _listed(_without_inbound()),
+            "inbound": _without_inbound(),
             "happened": _happened(since),
             "since": since,
             "hours": hours,
@@ -126,14 +127,19 @@ def _acknowledged(now: datetime) -> QuerySet[Alert]:
     ).order_by("severity", "-acknowledged_at", "-pk")
 
 
-def _without_inbound() -> QuerySet[StorePoint]:
-    return (
+def _without_inbound() -> Listed:
+    """Return the store points that accept no backup data, each with why."""
+    found = _listed(
         StorePoint.objects.filter(
             Q(accepts_inbound=False) | Q(fenced_at__isnull=False), is_drill=False
         )
         .select_related("server")
         .order_by("name")
     )
+    for row in found.rows:
+        if row.fenced_at:
+            row.fence_words = FENCE_WORDS[Reason(row.fence_reason)]
+    return found
 
 
 def _listed(rows: QuerySet[Any], now: datetime | None = None) -> Listed:
@@ -157,24 +163,10 @@ def _silences(now: datetime) -> list[Planned]:
         ended_at__isnull=True,
     ).select_related("server", "destination")
     for silence in rows:
-        window = next(iter(_schedule(silence).windows(now, midnight)), None)
+        window = next(iter(silence.schedule.windows(now, midnight)), None)
         if window is not None:
             planned.append(Planned(silence, window, now in window))
     return sorted(planned, key=lambda each: (each.window.starts_at, each.silence.name))
-
-
-def _schedule(silence: Silence) -> Schedule:
-    return Schedule(
-        repeats=Repeats(silence.repeats),
-        starts_at=silence.starts_at,
-        ends_at=silence.ends_at,
-        zone=zoneinfo.ZoneInfo(silence.time_zone),
-        first_day=silence.first_day,
-        last_day=silence.last_day,
-        weekdays=frozenset(silence.weekdays),
-        starts_local=silence.starts_local,
-        ends_local=silence.ends_local,
-    )
 
 
 def _midnight_after(now: datetime) -> datetime:

@@ -111,7 +111,7 @@ def test_it_lists_silences_in_force_or_beginning_today() -> None:
 
     content = part(viewer(), "silences")
 
-    names = re.findall(r'<th scope="row">(\w+)</th>', content)
+    names = re.findall(r'<th scope="row"><a href="[^"]+">(\w+)</a></th>', content)
     assert names == ["Rebuild", "Later", "Wednesdays"]
     assert content.count("in force") == 1
     assert content.count("begins later") == 2
@@ -133,7 +133,7 @@ def test_it_says_what_takes_no_backups_and_why() -> None:
 
     assert "disabled by a person" in content
     assert "ben" in content
-    assert "fenced by the console" in content
+    assert "fenced: its volume is not mounted" in content
     assert "Fine" not in content
 
 
