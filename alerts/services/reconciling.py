@@ -90,13 +90,24 @@ def reconcile_alerts(
             facts.add_unknown(Scope.FILESYSTEM, subject)
         else:
             facts.add(Scope.FILESYSTEM, subject, filesystem)
-    for key in theirs:
-        facts.add_unknown(Scope.DESTINATION, f"{Scope.DESTINATION}:{key}")
     moved = set(destinations)
-    if _apply(facts, now=now):
-        moved |= theirs
+    # The alerts of destinations are locked behind their rows only: whoever held one
+    # here and waited for its row could be waited for by who holds that row.
+    moved |= theirs if _apply(facts, now=now) else _with_alerts(theirs)
     if moved:
         _reconcile_destinations(moved, now=now)
+
+
+def _with_alerts(destinations: set[int]) -> set[int]:
+    """Return those of these destinations that have an ongoing alert; one query."""
+    if not destinations:
+        return set()
+    subjects = subjects_of(Scope.DESTINATION, destinations)
+    ongoing = Alert.objects.filter(cleared_at__isnull=True, subject__in=subjects)
+    return {
+        int(subject.partition(":")[2])
+        for subject in ongoing.order_by().values_list("subject", flat=True).distinct()
+    }
 
 
 def _reconcile_destinations(keys: Iterable[int], *, now: datetime) -> None:
@@ -269,11 +280,7 @@ def _apply(facts: Facts, *, now: datetime) -> bool:
         ],
         now=now,
     )
-    has_destinations = any(
-        alert.cleared_at is None and alert.subject.startswith(f"{Scope.DESTINATION}:")
-        for alert in held
-    )
-    return has_destinations or any(_kind_of(change) in MOVING for change in changes)
+    return any(_kind_of(change) in MOVING for change in changes)
 
 
 def _see_again(alerts: Sequence[int], *, now: datetime) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import ExpressionWrapper, F, Q, Value
+from django.db.models import ExpressionWrapper, F, Q, QuerySet, Value
 from django.db.models.fields import DateTimeField
 
 from console.kit import heartbeat
@@ -88,12 +88,12 @@ def send_due_probes(*, now: datetime) -> int:
     """
     pulse = read_pulse(now)
     if not pulse.is_running:
-        Server.objects.update(awaiting_since=None, silent_at=None)
+        _write_in_order(Server.objects.all(), awaiting_since=None, silent_at=None)
         heartbeat.beat("resume", now)
     if pulse.tick_at is not None and pulse.tick_at > now + CLOCK_STEP:
         # The clock was set back: what was due soon now seems to be due much later.
-        StorePoint.objects.filter(due_at__gt=now).update(due_at=now)
-        Server.objects.filter(due_at__gt=now).update(due_at=now)
+        _write_in_order(StorePoint.objects.filter(due_at__gt=now), due_at=now)
+        _write_in_order(Server.objects.filter(due_at__gt=now), due_at=now)
     heartbeat.beat("tick", now)
 
     due: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -117,6 +117,17 @@ def send_due_probes(*, now: datetime) -> int:
         )
         expect_answer(server, now=now)
     return asked
+
+
+def _write_in_order(rows: QuerySet[Any], **fields: Any) -> None:
+    """Write to many rows, which are locked by key first, as everybody locks them.
+
+    An UPDATE alone locks them as it comes upon them.
+    """
+    with transaction.atomic():
+        locked = rows.select_for_update(no_key=True).order_by("pk")
+        list(locked.values_list("pk", flat=True))
+        rows.update(**fields)
 
 
 def _put_off(store_points: Sequence[int], *, now: datetime) -> None:

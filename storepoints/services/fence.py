@@ -163,23 +163,29 @@ def _count(fence: Fence, rows: Sequence[StorePoint], *, now: datetime) -> None:
     )
 
 
-def lock_fenced(destination: Destination) -> list[StorePoint]:
-    """Lock the store points of a destination that are fenced, and return them."""
+def lock_store_points(destination: Destination) -> list[StorePoint]:
+    """Lock the store points of a destination, and return them.
+
+    All of them, not just those that are fenced: one that becomes so at this instant
+    would have to be waited for by who holds its destination already.
+    """
     return list(
         StorePoint.objects.select_for_update(of=("self",), no_key=True)
-        .filter(server__destination=destination, fenced_at__isnull=False)
+        .filter(server__destination=destination)
+        .defer("evidence")
         .order_by("pk")
     )
 
 
 def lift_with_policy(
-    destination: Destination, *, actor: User | None, now: datetime
+    locked: Iterable[StorePoint], *, actor: User | None, now: datetime
 ) -> int:
     """Lift every fence of a destination whose policy was switched off; return how many.
 
-    To be called in the transaction that switched it off.
+    To be called in the transaction that switched it off, with all store points of that
+    destination, which were locked before it.
     """
-    rows = lock_fenced(destination)
+    rows = [row for row in locked if row.fenced_at is not None]
     if not rows:
         return 0
     keys = [row.pk for row in rows]

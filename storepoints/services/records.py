@@ -11,7 +11,7 @@ from console.accounts.models import User
 from console.kit import audit
 from storepoints.engine import end_of_belief
 from storepoints.models import Destination, Server
-from storepoints.services.fence import lift_with_policy, lock_fenced
+from storepoints.services.fence import lift_with_policy, lock_store_points
 from storepoints.services.refusals import Refusal
 from storepoints.signals import facts_recorded
 
@@ -55,14 +55,14 @@ def edit_destination(
     """
     with transaction.atomic():
         # Before the destination, as a report locks them.
-        lock_fenced(destination)
+        locked = lock_store_points(destination)
         current = Destination.objects.select_for_update(no_key=True).get(
             pk=destination.pk
         )
         was_fencing = current.is_fencing
         _edit(current, fields, verb="destination.edit", actor=actor, now=now)
         if was_fencing and not current.is_fencing:
-            lift_with_policy(current, actor=actor, now=now)
+            lift_with_policy(locked, actor=actor, now=now)
 
 
 def edit_server(
