@@ -23,6 +23,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from alerts.services import remove_old_alerts
 from console.accounts.models import OneTimeLink
 from console.accounts.services import has_administrator
+from notifications.models import MailLink
 from storepoints.models import AgentRequest, StatusChange, StorePoint
 from storepoints.services.adoption import adoption_request_of
 from storepoints.services.filesystems import empty_filesystems
@@ -45,6 +46,9 @@ def sweep_out(*, now: datetime) -> dict[str, int]:
         "sessions": _remove(Session.objects.filter(expire_date__lt=now)),
         "cache entries": _remove_cache_entries(now),
         "links": _remove(_links(now)),
+        "mail links": _remove(
+            MailLink.objects.filter(expires_at__lt=now - LINKS_ARE_KEPT)
+        ),
         "agent requests": _remove(_agent_requests(now)),
         "status changes": _remove(_status_changes(now)),
         "filesystems": _remove(empty_filesystems(now=now)),

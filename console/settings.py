@@ -169,6 +169,8 @@ ACCOUNT_RATE_LIMITS = {
     # Of one address, and of one name from one address: the adapter makes that "key", so
     # that nobody can lock somebody else out.
     "login_failed": "10/m/ip,5/5m/key",
+    # What is no link of this console; whoever guesses is told to wait.
+    "mail_link_failed": "10/m/ip",
 }
 ACCOUNT_FORMS = {"login": "console.accounts.sign_in.SignInForm"}
 

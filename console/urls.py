@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 
 from console import health
 from console.views import dashboard, handover, search, shell, system
+from notifications.views import by_mail
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -25,6 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="settings",
     ),
     path("settings/", include("notifications.urls")),
+    path("acknowledge/<str:token>/", by_mail.acknowledge, name="acknowledge_by_mail"),
     path("settings/system/", system.settings, name="system"),
     path("settings/system/save/", system.save, name="save_system"),
     path("settings/system/export/", system.export_now, name="export_now"),

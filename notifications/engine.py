@@ -20,6 +20,9 @@ LEASE = timedelta(seconds=30)
 #: After this an undelivered message is given up, and said to be.
 PATIENCE = timedelta(hours=24)
 
+#: How long the link of a mail can be used: over a week off, and not for ever.
+LINK_LIVES = timedelta(days=7)
+
 #: The shortest and the longest wait before another attempt.
 FIRST_RETRY = timedelta(seconds=30)
 LAST_RETRY = timedelta(hours=1)

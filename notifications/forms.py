@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crispy_forms.helper import FormHelper
 from crispy_forms.layout import Column, Field, Layout, Row
 from django import forms
 from django.core.exceptions import ValidationError
+from django.http import QueryDict
 
 from alerts.catalogue import KINDS
+from alerts.forms import AcknowledgeForm
+from alerts.models import Alert
 from console.kit import humane
 from notifications import mail
 from notifications.models import (
@@ -69,6 +72,34 @@ class TestForm(forms.Form):
         self.helper = _without_tag()
 
 
+class MailedAlertsForm(AcknowledgeForm):
+    """Which of the alerts of a mail are acknowledged, with a note and for how long."""
+
+    alerts = forms.TypedMultipleChoiceField(
+        coerce=int,
+        error_messages={
+            "required": "Expected at least one alert: tick those that you have seen.",
+            "invalid_choice": "Expected alerts of this mail that nobody has "
+            "acknowledged, found %(value)s.",
+        },
+    )
+
+    def __init__(self, *args: Any, alerts: Sequence[Alert], **kwargs: Any) -> None:
+        """Take the alerts of the mail that can be acknowledged now."""
+        super().__init__(*args, **kwargs)
+        choices = self.fields["alerts"]
+        assert isinstance(choices, forms.TypedMultipleChoiceField)  # noqa: S101
+        choices.choices = [(row.pk, row.text) for row in alerts]
+
+    def ticked(self) -> set[int]:
+        """Return what is ticked: everything at first, afterwards what the person left."""
+        if not self.is_bound:
+            return {int(key) for key, _ in self.fields["alerts"].choices}  # type: ignore[attr-defined]  # a choice field's
+        typed = self.data
+        assert isinstance(typed, QueryDict)  # noqa: S101 - what a view has
+        return {int(key) for key in typed.getlist("alerts") if key.isdecimal()}
+
+
 class EmailSettingsForm(forms.Form):
     """How mail is sent. The password is write-only."""
 
@@ -123,6 +154,12 @@ class EmailSettingsForm(forms.Form):
         help_text="Seconds between two mails to one person; what happens meanwhile is "
         "told together. 30 is usual.",
     )
+    has_links = forms.BooleanField(
+        required=False,
+        label="Acknowledge from a mail",
+        help_text="Each mail has a link that its recipient can use once within 7 days, "
+        "without signing in. Off: mails have none, and those that were sent do nothing.",
+    )
 
     def __init__(self, *args: Any, settings: EmailSettings, **kwargs: Any) -> None:
         """Take the stored settings: whether there is a password decides the texts."""
@@ -154,6 +191,7 @@ class EmailSettingsForm(forms.Form):
             ),
             Field("sender"),
             Field("group_seconds"),
+            Field("has_links"),
         )
 
     def clean_username(self) -> str:
@@ -233,6 +271,7 @@ class EmailSettingsForm(forms.Form):
             sender=data["sender"],
             is_enabled=data["is_enabled"],
             group_seconds=data["group_seconds"],
+            has_links=data["has_links"],
         )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from email.errors import HeaderParseError
@@ -19,18 +20,20 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.message import sanitize_address
 from django.core.validators import validate_email
-from django.db.models import Q
+from django.db.models import Exists, F, OuterRef, Q, Window
+from django.db.models.functions import RowNumber
 from django.template.loader import render_to_string
 from django.utils import timezone
 
 from alerts.catalogue import KINDS
 from alerts.engine import Severity
 from alerts.models import EVIDENCE, Alert, AlertEvent
-from alerts.selectors import stands_apart
+from alerts.selectors import count_held, stands_apart
 from console.accounts.models import User
 from console.accounts.selectors import active_administrators
 from console.kit import humane
-from notifications.models import Delivery, EmailSettings
+from notifications import links
+from notifications.models import Delivery, EmailSettings, MailLink
 from notifications.words import Told, one_line, subject
 from storepoints import verdict
 from storepoints.states import Reason, State
@@ -40,6 +43,15 @@ LISTED = 50
 
 #: How many other alerts "also open" names.
 ALSO = 10
+
+#: How many that are held under an alert its mail names.
+HELD = 3
+
+#: How wide lines of a plain text are: RFC 5322 recommends 78, and replies add "> ".
+WIDTH = 76
+
+#: What makes the link of a mail, of its batch, recipient, alerts and instant.
+LinkMaker = Callable[..., MailLink]
 
 #: How many earlier mails a References header names: the newest.
 REFERENCES = 20
@@ -70,6 +82,7 @@ class Item:
     command: str
     effects: str
     since: str
+    held: str
     resolve: tuple[str, ...]
     url: str
 
@@ -91,12 +104,17 @@ _STEP_WORDS = {
 
 
 def compose(
-    batch: uuid.UUID, *, settings: EmailSettings, now: datetime
+    batch: uuid.UUID,
+    *,
+    settings: EmailSettings,
+    now: datetime,
+    link: LinkMaker | None = None,
 ) -> EmailMultiAlternatives:
     """Return the mail of a claimed batch; the same batch gives the same Message-ID.
 
     Its times are in the zone of the administrator with this address, else the
-    console's own; it names the zone.
+    console's own; it names the zone. With ``link`` it has one to acknowledge what it
+    lists, unless the settings say that mails have none.
     """
     rows = list(
         Delivery.objects.filter(batch=batch)
@@ -104,33 +122,53 @@ def compose(
         .order_by("event__pk")
     )
     with timezone.override(_zone_of(rows[0].recipient)):
-        return _compose(batch, rows, settings=settings, now=now)
+        return _compose(batch, rows, settings=settings, now=now, link=link)
 
 
 def _compose(
-    batch: uuid.UUID, rows: list[Delivery], *, settings: EmailSettings, now: datetime
+    batch: uuid.UUID,
+    rows: list[Delivery],
+    *,
+    settings: EmailSettings,
+    now: datetime,
+    link: LinkMaker | None,
 ) -> EmailMultiAlternatives:
     grouped: dict[int, list[AlertEvent]] = {}
     for row in rows:
         grouped.setdefault(row.event.alert_id, []).append(row.event)
     alerts = sorted(grouped.values(), key=_order)
     told = [_told(events) for events in alerts]
-    openings = _openings(alerts[:LISTED])
-    items = [_item(events, openings.get(events[-1].pk)) for events in alerts[:LISTED]]
+    listed = alerts[:LISTED]
+    openings, held = _openings(listed), _held(listed)
+    items = [
+        _item(
+            events,
+            openings.get(events[-1].pk),
+            held.get(events[0].alert_id, (0, [])),
+        )
+        for events in listed
+    ]
     ongoing = [item for item in items if not item.is_cleared]
     cleared = [item for item in items if item.is_cleared]
-    also, also_more = _also_open(batch)
     line = subject(told)
     recipient, message_id = rows[0].recipient, rows[0].message_id
+    others = _others(batch, recipient)
+    made = None
+    if link is not None and settings.has_links:
+        keys = [events[0].alert_id for events in listed]
+        made = link(batch, recipient=recipient, alerts=keys, now=now)
     context = {
         "subject": line,
         "ongoing": ongoing,
         "cleared": cleared,
         "is_one": len(told) == 1,
+        "has_parts": bool(ongoing and cleared),
         "title": _title(told),
         "more": max(0, len(told) - LISTED),
-        "also": also,
-        "also_more": also_more,
+        "others": others,
+        "link_url": links.link_to(made) if made else "",
+        "link_until": _at(made.expires_at)[:-3] if made else "",
+        "listed": len(items),
         "alerts_url": _url("/alerts/"),
         "settings_url": _url("/settings/notifications/"),
         "console_url": configuration.PUBLIC_URL,
@@ -268,9 +306,29 @@ def _zone_name(now: datetime) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Return text with at most one empty line in a row and none at the ends."""
-    lines = "\n".join(line.rstrip() for line in text.splitlines())
+    """Return text with at most one empty line in a row, none at the ends, and wrapped."""
+    lines = "\n".join(map(_wrapped, text.splitlines()))
     return re.sub(r"\n{3,}", "\n\n", lines).strip() + "\n"
+
+
+def _wrapped(line: str) -> str:
+    """Return a line in as many as it needs; addresses and commands are not broken.
+
+    Words are not broken either, because whoever searches for a name looks for all of it.
+    """
+    # What is to be copied stands deeper than any sentence (templates/emails).
+    if len(line) <= WIDTH or line.startswith("      "):
+        # A signature begins behind "-- ", of which the space is a part (RFC 3676).
+        return line if line == "-- " else line.rstrip()
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line.strip(),
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent or "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _host() -> str:
@@ -330,7 +388,9 @@ def _title(told: Sequence[Told]) -> str:
     return ", ".join(parts)
 
 
-def _item(events: Sequence[AlertEvent], began: datetime | None) -> Item:
+def _item(
+    events: Sequence[AlertEvent], began: datetime | None, held: tuple[int, list[str]]
+) -> Item:
     alert = events[0].alert
     is_cleared = _is_cleared(events)
     reason, cure = ("", None) if is_cleared else _reason(alert)
@@ -355,6 +415,7 @@ def _item(events: Sequence[AlertEvent], began: datetime | None) -> Item:
         command=one_line(cure.command, 1200) if cure else "",
         effects=kind.effects if kind and not is_cleared else "",
         since=_since(alert, is_cleared=is_cleared),
+        held="" if is_cleared else _also_down(*held),
         resolve=tuple(step.text for step in kind.resolve)
         if kind and not is_cleared
         else (),
@@ -396,6 +457,48 @@ def _openings(alerts: Sequence[list[AlertEvent]]) -> dict[int, datetime]:
     return began
 
 
+def _held(alerts: Sequence[list[AlertEvent]]) -> dict[int, tuple[int, list[str]]]:
+    """Return what is down with each alert that explains others; two queries.
+
+    Keys: the alert; values: of how many objects, and the first names.
+    """
+    counts = {
+        parent: count
+        for parent, (count, _) in count_held(
+            (events[0].alert_id for events in alerts), Q(cleared_at__isnull=True)
+        ).items()
+    }
+    names: dict[int, list[str]] = {}
+    if counts:
+        rows = (
+            Alert.objects.filter(
+                parent__in=counts, cleared_at__isnull=True, is_shown=True
+            )
+            .annotate(
+                place=Window(
+                    RowNumber(),
+                    partition_by=F("parent"),
+                    order_by=[F("object_name").asc(), F("pk").asc()],
+                )
+            )
+            .filter(place__lte=HELD)
+            .order_by("parent", "place")
+            .values_list("parent", "object_name")
+        )
+        for parent, name in rows:
+            names.setdefault(parent or 0, []).append(one_line(name, 60))
+    return {parent: (count, names.get(parent, [])) for parent, count in counts.items()}
+
+
+def _also_down(count: int, names: list[str]) -> str:
+    """Return what else is down because of an alert, in a sentence; "" when nothing is."""
+    if not count:
+        return ""
+    return (
+        f"Also down with it, {humane.number(count)}: {humane.listed_of(names, count)}."
+    )
+
+
 def _since(alert: Alert, *, is_cleared: bool) -> str:
     """Return what happened after the news that a mail tells, when it comes late."""
     if is_cleared or alert.cleared_at is None:
@@ -424,12 +527,38 @@ def _status(alert: Alert) -> str:
     return verdict.describe(state, reason)
 
 
-def _also_open(batch: uuid.UUID) -> tuple[list[dict[str, str]], int]:
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Alerts that are ongoing beside those of a mail: a part of it below its news."""
+
+    title: str
+    rows: list[dict[str, str]]
+    more: int
+
+
+def _others(batch: uuid.UUID, recipient: str) -> list[Others]:
+    """Return what else is ongoing: what this recipient was told of, and what not."""
+    told = Q(
+        Exists(
+            Delivery.objects.filter(
+                event__alert=OuterRef("pk"), recipient=recipient, sent_at__isnull=False
+            )
+        )
+    )
+    parts = (
+        _other("Still open", batch, told),
+        _other("Also down, not mailed to you", batch, ~told),
+    )
+    return [part for part in parts if part.rows]
+
+
+def _other(title: str, batch: uuid.UUID, condition: Q) -> Others:
     """Return other alerts that are ongoing, the worst first, and how many more."""
     rows = (
         Alert.objects.filter(
             # Those that another one here explains would only say it again.
             stands_apart(Q(cleared_at__isnull=True)),
+            condition,
             cleared_at__isnull=True,
             is_shown=True,
         )
@@ -440,16 +569,20 @@ def _also_open(batch: uuid.UUID) -> tuple[list[dict[str, str]], int]:
     )
     shown = list(rows[: ALSO + 1])
     more = rows.count() - ALSO if len(shown) > ALSO else 0
-    return [
-        {
-            "text": one_line(row.text),
-            "severity": Severity(row.severity).label,
-            "severity_slug": Severity(row.severity).slug,
-            "url": _url(row.get_absolute_url()),
-            "since": _at(row.raised_at),
-        }
-        for row in shown[:ALSO]
-    ], more
+    return Others(
+        title,
+        [
+            {
+                "text": one_line(row.text),
+                "severity": Severity(row.severity).label,
+                "severity_slug": Severity(row.severity).slug,
+                "url": _url(row.get_absolute_url()),
+                "since": _at(row.raised_at),
+            }
+            for row in shown[:ALSO]
+        ],
+        more,
+    )
 
 
 def _references(recipient: str, alerts: list[int], batch: uuid.UUID) -> list[str]:

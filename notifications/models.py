@@ -96,6 +96,8 @@ class EmailSettings(models.Model):
     group_seconds = models.PositiveIntegerField(
         default=30, validators=[MaxValueValidator(3600)]
     )
+    # Whether a mail has a link to acknowledge what it tells without signing in.
+    has_links = models.BooleanField(default=True)
     changed_at = models.DateTimeField(null=True)
 
     # How it went. "Failing" is about the server; a recipient that is refused is not.
@@ -257,6 +259,43 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         """Return whom it is for."""
         return f"mail to {self.recipient}"
+
+
+class MailLink(models.Model):
+    """What the link of one mail lets its recipient do once: acknowledge what it lists.
+
+    The link itself is not stored: it is this row's ``batch`` and ``expires_at``, signed
+    with the console's key (notifications.links). ``alerts`` are keys; an alert that was
+    removed since is no longer acknowledged by anybody.
+    """
+
+    batch = models.UUIDField(unique=True)
+    recipient = models.CharField(max_length=ADDRESS_LENGTH)
+    alerts = models.JSONField(default=list)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """Somebody's, and not for ever."""
+
+        ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=~Q(recipient=""), name="mail_link_has_recipient"
+            ),
+            models.CheckConstraint(
+                condition=Q(expires_at__gt=models.F("created_at")),
+                name="mail_link_expires",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["expires_at"], name="mail_link_by_expiry")
+        ]
+
+    def __str__(self) -> str:
+        """Return whose it is."""
+        return f"link in a mail to {self.recipient}"
 
 
 class Drill(models.Model):

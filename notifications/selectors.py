@@ -44,6 +44,12 @@ def audience() -> list[Person]:
     )
 
 
+def is_mailed(address: str) -> bool:
+    """Return whether somebody with this address, in whatever case, is told of alerts."""
+    wanted = address.lower()
+    return any(person.address.lower() == wanted for person in audience())
+
+
 def told_of(alerts: Iterable[int]) -> dict[int, dict[str, Person]]:
     """Return, for each alert, who was or is about to be told that it is open.
 

@@ -111,6 +111,7 @@ ROUTES: tuple[Route, ...] = (
     Route("notifications:start_drill", ADMINISTRATOR, "POST"),
     Route("notifications:drill", VIEWER, arguments=_key("drill")),
     Route("notifications:cancel_drill", ADMINISTRATOR, "POST", arguments=_key("drill")),
+    Route("acknowledge_by_mail", None, arguments={"token": "nonsense"}),
     Route("notifications:email", ADMINISTRATOR),
     Route("notifications:save_email", ADMINISTRATOR, "POST"),
     Route("notifications:test_email", ADMINISTRATOR, "POST"),

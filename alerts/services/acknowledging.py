@@ -24,7 +24,7 @@ UNDONE = "undone"
 def acknowledge_alerts(
     alerts: Iterable[int],
     *,
-    actor: User,
+    actor: User | audit.Outsider,
     now: datetime,
     note: str = "",
     until: datetime | None = None,
@@ -46,7 +46,7 @@ def acknowledge_alerts(
         for rows in _rows(done):
             rows.update(
                 acknowledged_at=now,
-                acknowledged_by=actor,
+                acknowledged_by=actor if isinstance(actor, User) else None,
                 acknowledged_by_name=actor.get_username(),
                 acknowledged_until=until,
                 note=note,
@@ -257,7 +257,7 @@ def _record(
     kind: AlertEvent.Kind,
     verb: str,
     *,
-    actor: User,
+    actor: User | audit.Outsider,
     now: datetime,
     note: str,
     data: Any = None,

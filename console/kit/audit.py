@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +23,24 @@ address: ContextVar[str | None] = ContextVar("audit_address", default=None)
 #: What stands for "who" when nobody was signed in: a command, a task, the console.
 CONSOLE = "console"
 
-Actor = AbstractBaseUser | AnonymousUser | None
+#: How much of a name fits beside what somebody did.
+NAME_LENGTH = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Outsider:
+    """Somebody without an account, known by a name: who has a link from a mail."""
+
+    name: str
+
+    def get_username(self) -> str:
+        """Return the name as it stands beside what they did, cut where it is too long."""
+        if len(self.name) <= NAME_LENGTH:
+            return self.name
+        return f"{self.name[: NAME_LENGTH - 1]}…"
+
+
+Actor = AbstractBaseUser | AnonymousUser | Outsider | None
 
 
 def _entry(
@@ -37,7 +55,7 @@ def _entry(
     return AuditEntry(
         at=now,
         actor_id=person.pk if person else None,
-        actor_name=person.get_username() if person else CONSOLE,
+        actor_name=_name_of(actor),
         verb=verb,
         object_kind=subject._meta.model_name or "" if subject is not None else "",  # noqa: SLF001 (documented)
         object_id=str(subject.pk) if subject is not None else "",
@@ -46,6 +64,12 @@ def _entry(
         data=dict(data or {}),
         address=address.get(),
     )
+
+
+def _name_of(actor: Actor) -> str:
+    if isinstance(actor, AbstractBaseUser | Outsider):
+        return actor.get_username()
+    return CONSOLE
 
 
 def record(
@@ -59,7 +83,7 @@ def record(
 ) -> AuditEntry:
     """Write one audit entry; call it in the transaction of what it records.
 
-    ``actor`` is a user, or None for the console itself; ``verb`` is dotted
+    ``actor`` is a user, an Outsider, or None for the console itself; ``verb`` is dotted
     ("alert.acknowledge"); ``subject`` is the row it was done to, or None; ``data``
     is anything that JSON can hold (dates and decimals too).
     """

@@ -16,6 +16,12 @@ from notifications.services.drilling import (
     start_drill,
 )
 from notifications.services.failing import reconcile_delivery
+from notifications.services.linking import (
+    LinkRefused,
+    acknowledge_by_link,
+    find_link,
+    keep_link,
+)
 from notifications.services.routing import route_events
 from notifications.services.sending import (
     Sent,
@@ -28,13 +34,17 @@ from notifications.services.sending import (
 __all__ = [
     "Choice",
     "DrillRefused",
+    "LinkRefused",
     "MailServer",
     "Sent",
+    "acknowledge_by_link",
     "add_recipient",
     "advance_drill",
     "cancel_drill",
     "change_email_settings",
     "change_kinds",
+    "find_link",
+    "keep_link",
     "reconcile_delivery",
     "remove_recipient",
     "reset_kinds",

@@ -128,6 +128,7 @@ class MailServer:
     sender: str
     is_enabled: bool
     group_seconds: int
+    has_links: bool = True
 
 
 def change_email_settings(server: MailServer, *, actor: User, now: datetime) -> bool:

@@ -31,6 +31,7 @@ from notifications.engine import (
     still_mailed,
 )
 from notifications.models import Delivery, EmailSettings
+from notifications.services.linking import keep_link
 from notifications.services.lock import lock_mail
 from notifications.services.routing import route_events
 from notifications.transports.smtp import NotSent, Postman
@@ -145,7 +146,9 @@ class _Run:
             if self._down is not None:
                 raise NotSent(self._down)
             self._postman.open()
-            message = mail.compose(batch.id, settings=self._settings, now=_present(now))
+            message = mail.compose(
+                batch.id, settings=self._settings, now=_present(now), link=keep_link
+            )
             mine = _renew(batch, now=_present(now))
             if mine is None:
                 # Connecting took so long that another process has it by now.

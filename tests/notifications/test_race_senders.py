@@ -57,7 +57,7 @@ def told(server: MailServer) -> Counter[tuple[str, str]]:
     """Return how often each recipient was told of each alert."""
     counter: Counter[tuple[str, str]] = Counter()
     for mail, to in zip(server.mails, server.recipients, strict=True):
-        body = text_of(mail).partition("Also open")[0]
+        body = text_of(mail).partition("Still open")[0].partition("Also down,")[0]
         counter.update((to, name) for name in set(re.findall(r"Tank-\d\d", body)))
     return counter
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from alerts.engine import Severity
-from alerts.models import AlertEvent
+from alerts.models import Alert, AlertEvent
 from console.kit import clock
 from notifications import selectors, services
 from notifications.models import Delivery, EmailSettings
@@ -36,6 +37,10 @@ def _still(frozen: clock.FrozenClock) -> None:
 def sweep(frozen: clock.FrozenClock, seconds: float = 0) -> services.Sent:
     frozen.tick(seconds)
     return services.sweep(now=clock.now())
+
+
+def unwrapped(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
 
 
 def test_it_mails_an_alert_two_seconds_after_it(
@@ -193,7 +198,7 @@ def test_it_gives_the_reason_and_the_cure(
 
     sweep(frozen, 2)
 
-    for body in (text_of(mailbox.mails[0]), html_of(mailbox.mails[0])):
+    for body in map(unwrapped, (text_of(mailbox.mails[0]), html_of(mailbox.mails[0]))):
         assert "Offline: not mounted: Right volume: expected ext4 on /dev/sdd1" in body
         assert "found nothing mounted (EIO)." in body
         assert "Mount the volume again at /srv/tank." in body
@@ -221,7 +226,7 @@ def test_it_gives_what_the_devices_said_and_the_cure(
 
     sweep(frozen, 2)
 
-    for body in (text_of(mailbox.mails[0]), html_of(mailbox.mails[0])):
+    for body in map(unwrapped, (text_of(mailbox.mails[0]), html_of(mailbox.mails[0]))):
         assert (
             "Drive, array, volume: expected every level well, found sdd fails" in body
         )
@@ -241,12 +246,117 @@ def test_it_lists_what_else_is_down(
 
     sweep(frozen, 60)
 
+    text = text_of(mailbox.mails[1]).replace("\r", "")
+    news, _, still = text.partition("\nStill open")
+    assert "[Critical] Store point is unavailable: Old-1" in still
+    assert "New-1" not in still
+    assert "Gone" not in still
+    assert "Hint" not in still
+    # What is new and what is over have a heading each.
+    new, _, cleared = news.partition("\nCleared\n")
+    assert "\nNew\n" in new
+    assert "New-1" in new
+    assert "Gone" in cleared
+
+
+def test_it_tells_apart_what_was_mailed_before_and_what_never(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    make_alert("Told")
+    sweep(frozen, 2)
+    make_alert("Untold", event=False)
+    make_alert("News")
+
+    sweep(frozen, 60)
+
     text = text_of(mailbox.mails[1])
-    _, _, also = text.partition("Also open")
-    assert "[Critical] Store point is unavailable: Old-1" in also
-    assert "New-1" not in also
-    assert "Gone" not in also
-    assert "Hint" not in also
+    _, _, rest = text.partition("\nStill open")
+    still, _, also = rest.partition("\nAlso down, not mailed to you")
+    assert "Told" in still
+    assert "Untold" not in still
+    assert "Untold" in also
+    assert "<h2>Still open</h2>" in html_of(mailbox.mails[1])
+    assert "<h2>Also down, not mailed to you</h2>" in html_of(mailbox.mails[1])
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (1, "Also down with it, 1: Child-0."),
+        (2, "Also down with it, 2: Child-0 and Child-1."),
+        (12, "Also down with it, 12: Child-0, Child-1, Child-10 and 9 more."),
+    ],
+)
+def test_it_says_what_is_down_with_a_server(
+    mailbox: MailServer, frozen: clock.FrozenClock, count: int, words: str
+) -> None:
+    server = make_alert("stor-9", kind="server-offline", text="Server is offline: 9")
+    for number in range(count):
+        make_alert(f"Child-{number}", parent=server, is_presumed=True, event=False)
+    over = make_alert("Child-x", parent=server, event=False)
+    Alert.objects.filter(pk=over.pk).update(cleared_at=clock.now())
+
+    sweep(frozen, 2)
+
+    for body in map(unwrapped, (text_of(mailbox.mails[0]), html_of(mailbox.mails[0]))):
+        assert words in body
+        assert "Child-x" not in body
+        assert "not mailed to you" not in body
+
+
+@pytest.mark.parametrize(
+    ("new", "cleared", "title", "subject"),
+    [
+        (1, 0, "[Critical] Store", "[Critical] Store point is unavailable: N0"),
+        (2, 0, "2 alerts", "[Critical] 2 alerts: N0 and N1"),
+        (0, 1, "[Cleared] Store", "[Cleared] Store point is unavailable: C0"),
+        (0, 2, "2 alerts cleared", "[Cleared] 2 alerts: C0 and C1"),
+        (1, 1, "1 alert, 1 cleared", "[Critical] ... N0 (1 cleared)"),
+        (2, 2, "2 alerts, 2 cleared", "[Critical] 2 alerts: N0 and N1 (2 cleared)"),
+    ],
+)
+def test_it_counts_in_words_that_fit(
+    mailbox: MailServer,
+    frozen: clock.FrozenClock,
+    new: int,
+    cleared: int,
+    title: str,
+    subject: str,
+) -> None:
+    gone = [make_alert(f"C{number}") for number in range(cleared)]
+    if gone:
+        sweep(frozen, 2)
+    for alert in gone:
+        clear(alert)
+    for number in range(new):
+        make_alert(f"N{number}")
+
+    sweep(frozen, 60)
+
+    mail = mailbox.mails[-1]
+    wanted = subject.replace("...", "Store point is unavailable:")
+    assert mail["Subject"] == wanted
+    assert text_of(mail).startswith(title)
+    assert len(mailbox.mails) == (2 if gone else 1)
+
+
+def test_it_has_no_line_of_text_that_a_terminal_would_break(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    word = "a-name-of-one-word-" * 8
+    make_alert("many words " * 9, text=f"Store point is unavailable: {'word ' * 50}")
+    make_alert(word, text=f"Store point is unavailable: {word}")
+
+    sweep(frozen, 2)
+
+    lines = text_of(mailbox.mails[0]).splitlines()
+    long = [line for line in lines if len(line) > 76]
+    # What has no place to break, and what is to be copied as a whole.
+    assert long
+    assert all(" " not in line.strip() or line.startswith("      ") for line in long), (
+        long
+    )
+    assert "-- " in lines
 
 
 def test_it_lists_fifty_in_full_and_counts_the_rest(
