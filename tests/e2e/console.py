@@ -664,6 +664,7 @@ class Person:
             security="none",
             sender="Store Points <console@example.org>",
             group_seconds=group_seconds,
+            has_links="on",
         )
         assert answer.status == 200, answer
 
