@@ -8,6 +8,7 @@ import email.policy
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from email.message import EmailMessage
 from typing import Any
@@ -32,11 +33,19 @@ class MailServer:
     """
 
     def __init__(
-        self, *, tls: ssl.SSLContext | None = None, users: dict[str, str] | None = None
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        is_implicit: bool = False,
+        users: dict[str, str] | None = None,
     ) -> None:
         self.mails: list[EmailMessage] = []
         self.raw: list[bytes] = []
         self.recipients: list[str] = []
+        #: What each of ``mails`` was answered with, and when (`time.monotonic`).
+        self.answers: list[str] = []
+        self.times: list[float] = []
+        self.sign_ins = 0
         self.connections = 0
         self.on_recipient: Answer = lambda address: "250 OK"
         self.on_data: Answer = lambda address: "250 OK"
@@ -44,13 +53,16 @@ class MailServer:
         self.keeps_what_it_drops = False
         self._lock = threading.Lock()
         options: dict[str, Any] = {"enable_SMTPUTF8": True}
-        if tls is not None:
+        if tls is not None and is_implicit:
+            options |= {"ssl_context": tls}
+        elif tls is not None:
             options |= {"tls_context": tls, "require_starttls": True}
         if users is not None:
             options |= {
                 "authenticator": self._authenticate(users),
                 "auth_required": True,
-                "auth_require_tls": tls is not None,
+                # With TLS from the first byte there is none to wait for.
+                "auth_require_tls": tls is not None and not is_implicit,
             }
         self._controller = Controller(
             self, hostname="127.0.0.1", port=free_port(), **options
@@ -88,6 +100,7 @@ class MailServer:
             data: Any,
         ) -> AuthResult:
             assert isinstance(data, LoginPassword)
+            self.sign_ins += 1
             name, password = data.login.decode(), data.password.decode()
             return AuthResult(success=users.get(name) == password, handled=False)
 
@@ -132,6 +145,8 @@ class MailServer:
                     email.message_from_bytes(content, policy=email.policy.default)
                 )
                 self.recipients.append(envelope.rcpt_tos[0])
+                self.answers.append(answer)
+                self.times.append(time.monotonic())
         return await self._play(server, answer)
 
     async def _play(self, server: SMTP, answer: str) -> str:

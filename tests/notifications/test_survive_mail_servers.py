@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import smtplib
 import socket
 import ssl
@@ -14,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from console.accounts.models import User
 from console.kit import clock
@@ -25,6 +20,7 @@ from notifications import mail, selectors, services
 from notifications.engine import LEASE
 from notifications.models import Delivery, EmailSettings
 from notifications.services import sending
+from tests.notifications.certificates import make_certificate
 from tests.notifications.factories import (
     clear,
     make_alert,
@@ -583,32 +579,7 @@ def test_it_sends_nothing_that_waits_for_who_is_no_longer_mailed(
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate for "localhost" that nobody has signed, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + timedelta(days=36_500))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
-    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert_file, key_file
+    return make_certificate(tmp_path)
 
 
 @pytest.fixture
