@@ -95,9 +95,7 @@ class Post:
     def send(self, raised: list[str], cleared: list[str] | None = None) -> Mail:
         before = len(self._server.mails)
         self._console.shell(RAISE.format(raised=raised, cleared=cleared or []))
-        wait_until(
-            lambda: len(self._server.mails) > before, explain=self._console.tail
-        )
+        wait_until(lambda: len(self._server.mails) > before, explain=self._console.tail)
         mail = self._server.mails[-1]
         assert mail.recipients == (ADDRESS,)
         return mail

@@ -143,9 +143,7 @@ def account(server: MailServer) -> Account:
     known = {row.message_id for row in rows}
     assert set(taken) <= known, "a mail was sent under an id that is not remembered"
     refused = [row for row in rows if row.state == "failed"]
-    lost = [
-        row for row in rows if row.state != "failed" and not taken[row.message_id]
-    ]
+    lost = [row for row in rows if row.state != "failed" and not taken[row.message_id]]
     repeated = 0
     for message_id, times in taken.items():
         # At least once: again when its answer was lost, and never otherwise.
@@ -226,7 +224,9 @@ def test_it_loses_nothing_and_repeats_only_what_it_must(
         assert {row.recipient for row in failed} == {"bad@example.org"}
         assert all("550 5.1.1 no such user" in row.error for row in failed)
     elif behaviour == "everything":
-        assert all("552" in row.error for row in Delivery.objects.filter(state="failed"))
+        assert all(
+            "552" in row.error for row in Delivery.objects.filter(state="failed")
+        )
     else:
         # Nobody who can be reached is passed over because of another.
         assert found.owed == events * len(RECIPIENTS)

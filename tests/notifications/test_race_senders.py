@@ -30,11 +30,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Console:
-    """Processes of a console with a database of its own (SQLite, in a file)."""
+    """Processes of a console with a database of its own: SQLite in a file, or a URL."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, database: str = "") -> None:
         self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("CONSOLE_")},
+            **({"CONSOLE_DATABASE_URL": database} if database else {}),
             "CONSOLE_DATA_DIR": str(directory),
             "DJANGO_SETTINGS_MODULE": "console.settings",
             "PYTHONPATH": str(REPOSITORY),
@@ -47,9 +48,17 @@ class Console:
     def run(self, what: str, argument: str = "0") -> int:
         return self.start(what, argument).wait(60)
 
-    def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def talk(self, what: str, argument: str = "0") -> subprocess.Popen[bytes]:
+        """Start a process that reads lines and answers them."""
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        return self._run("-m", "tests.notifications.sender", what, argument, **pipes)
+
+    def _run(self, *arguments: str, **pipes: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, *arguments], cwd=REPOSITORY, env=self._environment
+            [sys.executable, *arguments],
+            cwd=REPOSITORY,
+            env=self._environment,
+            **pipes,
         )
 
 
