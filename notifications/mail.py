@@ -272,9 +272,10 @@ def _message(
     headers = {
         "Message-ID": message_id,
         "Date": format_datetime(timezone.localtime(now)),
-        # RFC 3834 and RFC 2919: so that no auto-reply answers, and filters can sort.
+        # RFC 3834: no auto-reply answers. Exchange does not know that, but its own word.
         "Auto-Submitted": "auto-generated",
         "X-Auto-Response-Suppress": "All",
+        # RFC 2919, for filters. Not "Precedence: bulk": some file such mail away.
         "List-Id": f"Store Point Console <alerts.{_host()}>",
     }
     if references:

@@ -59,6 +59,8 @@ def test_it_mails_an_alert_two_seconds_after_it(
     assert mail["To"] == "ana@example.org"
     assert mail["From"] == "Store Points <console@example.org>"
     assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["X-Auto-Response-Suppress"] == "All"
+    assert mail["Precedence"] is None
     assert mail["List-Id"] == "Store Point Console <alerts.console.example.org>"
     assert parsedate_to_datetime(mail["Date"]) == clock.now()
     url = f"https://console.example.org/alerts/{alert.pk}/"

@@ -359,6 +359,20 @@ def test_it_keeps_the_password_when_it_is_left_empty(ana: Client) -> None:
     assert secrets.decrypt(stored.sealed_password) == "swordfish"
 
 
+def test_it_switches_links_in_mails_on_and_off(ana: Client) -> None:
+    ana.post(f"{EMAIL}save/", server_form(has_links="on"))
+    assert EmailSettings.objects.get().has_links
+    assert re.search(r'name="has_links"[^>]* checked', text(ana.get(EMAIL)))
+
+    ana.post(f"{EMAIL}save/", server_form(password=""))
+
+    assert not EmailSettings.objects.get().has_links
+    assert not re.search(r'name="has_links"[^>]* checked', text(ana.get(EMAIL)))
+    changed = AuditEntry.objects.filter(verb="email.change").first()
+    assert changed is not None
+    assert changed.data == {"has_links": [True, False]}
+
+
 def test_it_removes_the_password_with_the_user_name(ana: Client) -> None:
     ana.post(f"{EMAIL}save/", server_form())
 
