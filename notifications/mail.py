@@ -20,7 +20,7 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.message import sanitize_address
 from django.core.validators import validate_email
-from django.db.models import Exists, F, OuterRef, Q, Window
+from django.db.models import F, Q, Window
 from django.db.models.functions import RowNumber
 from django.template.loader import render_to_string
 from django.utils import timezone
@@ -152,7 +152,7 @@ def _compose(
     cleared = [item for item in items if item.is_cleared]
     line = subject(told)
     recipient, message_id = rows[0].recipient, rows[0].message_id
-    others = _others(batch, recipient)
+    others, others_more = _others(batch, recipient)
     made = None
     if link is not None and settings.has_links:
         keys = [events[0].alert_id for events in listed]
@@ -166,6 +166,7 @@ def _compose(
         "title": _title(told),
         "more": max(0, len(told) - LISTED),
         "others": others,
+        "others_more": others_more,
         "link_url": links.link_to(made) if made else "",
         "link_until": _at(made.expires_at)[:-3] if made else "",
         "listed": len(items),
@@ -534,32 +535,18 @@ class Others:
 
     title: str
     rows: list[dict[str, str]]
-    more: int
 
 
-def _others(batch: uuid.UUID, recipient: str) -> list[Others]:
-    """Return what else is ongoing: what this recipient was told of, and what not."""
-    told = Q(
-        Exists(
-            Delivery.objects.filter(
-                event__alert=OuterRef("pk"), recipient=recipient, sent_at__isnull=False
-            )
-        )
-    )
-    parts = (
-        _other("Still open", batch, told),
-        _other("Also down, not mailed to you", batch, ~told),
-    )
-    return [part for part in parts if part.rows]
+def _others(batch: uuid.UUID, recipient: str) -> tuple[list[Others], int]:
+    """Return the worst of what else is ongoing, and how many more there are.
 
-
-def _other(title: str, batch: uuid.UUID, condition: Q) -> Others:
-    """Return other alerts that are ongoing, the worst first, and how many more."""
+    Apart: what this recipient was told of, and what not. Only those that are shown are
+    looked up for that, because in a storm thousands are ongoing.
+    """
     rows = (
         Alert.objects.filter(
             # Those that another one here explains would only say it again.
             stands_apart(Q(cleared_at__isnull=True)),
-            condition,
             cleared_at__isnull=True,
             is_shown=True,
         )
@@ -570,20 +557,34 @@ def _other(title: str, batch: uuid.UUID, condition: Q) -> Others:
     )
     shown = list(rows[: ALSO + 1])
     more = rows.count() - ALSO if len(shown) > ALSO else 0
-    return Others(
-        title,
-        [
-            {
-                "text": one_line(row.text),
-                "severity": Severity(row.severity).label,
-                "severity_slug": Severity(row.severity).slug,
-                "url": _url(row.get_absolute_url()),
-                "since": _at(row.raised_at),
-            }
-            for row in shown[:ALSO]
-        ],
-        more,
+    shown = shown[:ALSO]
+    told = set(
+        Delivery.objects.filter(
+            event__alert__in=[row.pk for row in shown],
+            recipient=recipient,
+            sent_at__isnull=False,
+        )
+        .order_by()
+        .values_list("event__alert", flat=True)
     )
+    parts = (
+        Others("Still open", [_other(row) for row in shown if row.pk in told]),
+        Others(
+            "Also down, not mailed to you",
+            [_other(row) for row in shown if row.pk not in told],
+        ),
+    )
+    return [part for part in parts if part.rows], more
+
+
+def _other(row: Alert) -> dict[str, str]:
+    return {
+        "text": one_line(row.text),
+        "severity": Severity(row.severity).label,
+        "severity_slug": Severity(row.severity).slug,
+        "url": _url(row.get_absolute_url()),
+        "since": _at(row.raised_at),
+    }
 
 
 def _references(recipient: str, alerts: list[int], batch: uuid.UUID) -> list[str]:

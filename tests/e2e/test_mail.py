@@ -108,7 +108,9 @@ def html_of(mail: Mail) -> str:
 
 
 def link_of(mail: Mail) -> str:
-    (link,) = set(re.findall(r"http://\S+/acknowledge/[\w.-]+/", mail.text))
+    found = set(re.findall(r"http://\S+/acknowledge/[\w.-]+/", mail.text))
+    assert len(found) == 1
+    link = str(found.pop())
     assert f'href="{link}"' in html_of(mail)
     return link
 

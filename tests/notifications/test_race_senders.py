@@ -50,15 +50,17 @@ class Console:
 
     def talk(self, what: str, argument: str = "0") -> subprocess.Popen[bytes]:
         """Start a process that reads lines and answers them."""
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        return self._run("-m", "tests.notifications.sender", what, argument, **pipes)
+        return self._run(
+            "-m", "tests.notifications.sender", what, argument, pipe=subprocess.PIPE
+        )
 
-    def _run(self, *arguments: str, **pipes: int) -> subprocess.Popen[bytes]:
+    def _run(self, *arguments: str, pipe: int | None = None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=REPOSITORY,
             env=self._environment,
-            **pipes,
+            stdin=pipe,
+            stdout=pipe,
         )
 
 

@@ -281,6 +281,24 @@ def test_it_tells_apart_what_was_mailed_before_and_what_never(
     assert "<h2>Also down, not mailed to you</h2>" in html_of(mailbox.mails[1])
 
 
+def test_it_names_ten_others_and_counts_the_rest(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    for number in range(8):
+        make_alert(f"Told-{number}")
+    sweep(frozen, 2)
+    for number in range(5):
+        make_alert(f"Untold-{number}", severity=Severity.WARNING, event=False)
+    make_alert("News")
+
+    sweep(frozen, 60)
+
+    for body in map(unwrapped, (text_of(mailbox.mails[1]), html_of(mailbox.mails[1]))):
+        assert len(set(re.findall(r"Told-\d", body))) == 8
+        assert len(set(re.findall(r"Untold-\d", body))) == 2
+        assert "3 more that are open." in re.sub(r"<[^>]+>", "", body)
+
+
 @pytest.mark.parametrize(
     ("count", "words"),
     [
