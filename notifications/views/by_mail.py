@@ -22,6 +22,7 @@ from console.kit import clock
 from notifications import services
 from notifications.forms import MailedAlertsForm
 from notifications.models import MailLink
+from notifications.words import one_line
 
 #: The limit of settings.ACCOUNT_RATE_LIMITS that guesses run into.
 FAILED = "mail_link_failed"
@@ -32,6 +33,7 @@ class Row:
     """One alert of the mail on the page."""
 
     alert: Alert
+    text: str
     severity: str
     is_acknowledged: bool
     is_ticked: bool
@@ -130,6 +132,8 @@ def _rows(alerts: Sequence[Alert], now: datetime, ticked: set[int]) -> list[Row]
     return [
         Row(
             alert,
+            # As the mail has it: no sign in a name may make it read as another one.
+            one_line(alert.text),
             Severity(alert.severity).slug,
             alert.is_acknowledged(now),
             alert.pk in ticked,

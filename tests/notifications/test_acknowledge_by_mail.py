@@ -532,6 +532,7 @@ def test_it_shows_hostile_names_as_text(
     ops: MailServer, frozen: clock.FrozenClock
 ) -> None:
     names = ["<script>alert(1)</script>", "a\r\nSet-Cookie: x=1", "x" * 10_000, "💥"]
+    names.append("\u202eknaT")
     alerts = [make_alert(text=f"Unavailable: {name}") for name in names]
     sweep(frozen)
     path = path_in(text_of(ops.of(OPS)[0]))
@@ -543,6 +544,7 @@ def test_it_shows_hostile_names_as_text(
     assert "<script>alert(1)" not in body
     assert "&lt;script&gt;alert(1)" in body
     assert "x" * 400 not in body
+    assert "Unavailable: knaT" in body
     assert "💥" in body
     assert all(map(is_acknowledged, alerts))
 
