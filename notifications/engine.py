@@ -24,6 +24,9 @@ PATIENCE = timedelta(hours=24)
 FIRST_RETRY = timedelta(seconds=30)
 LAST_RETRY = timedelta(hours=1)
 
+#: What the recipient of a channel's deliveries begins with; no address does.
+CHANNEL_LANE = "channel:"
+
 #: What the sentence about an event's routing begins with when nobody hears.
 NOT_MAILED = "not mailed:"
 

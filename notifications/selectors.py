@@ -12,7 +12,7 @@ from alerts.models import AlertEvent
 from console.accounts.selectors import active_administrators
 from console.kit import humane
 from notifications.engine import TOLD, UNSENT, DeliveryState, Person, audience_of
-from notifications.models import Delivery, Drill, EmailSettings, Recipient
+from notifications.models import Channel, Delivery, Drill, EmailSettings, Recipient
 
 #: A due message that nobody has touched for this long says that nothing is sending.
 STUCK = timedelta(minutes=2)
@@ -31,6 +31,11 @@ def email_settings() -> EmailSettings:
 def recipients() -> QuerySet[Recipient]:
     """Return the addresses that were added."""
     return Recipient.objects.order_by("address")
+
+
+def channels() -> QuerySet[Channel]:
+    """Return the channels besides mail, by name."""
+    return Channel.objects.order_by("name", "pk")
 
 
 def audience() -> list[Person]:
@@ -84,7 +89,7 @@ def is_due(now: datetime) -> Q:
 def due_recipients(now: datetime) -> list[str]:
     """Return the addresses that have something due, the longest waiting first."""
     return list(
-        Delivery.objects.filter(is_due(now))
+        Delivery.objects.filter(is_due(now), channel__isnull=True)
         .order_by()
         .values("recipient")
         .annotate(oldest=Min("due_at"))

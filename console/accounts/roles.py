@@ -52,6 +52,7 @@ ADMINISTRATORS_ONLY: frozenset[str] = frozenset(
     {
         "accounts.view_user",
         "kit.view_auditentry",
+        "notifications.view_channel",
         "notifications.view_emailsettings",
         "notifications.view_recipient",
     }

@@ -410,7 +410,8 @@ def give_up_strangers(*, now: datetime) -> int:
         audience = selectors.audience()
         waiting = Delivery.objects.filter(
             Q(state__in=[DeliveryState.PENDING, DeliveryState.RETRY])
-            | Q(state=DeliveryState.SENDING, lease_until__lte=now)
+            | Q(state=DeliveryState.SENDING, lease_until__lte=now),
+            channel__isnull=True,
         )
         strangers = [
             (address, name)
