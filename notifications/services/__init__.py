@@ -1,5 +1,14 @@
 """The verbs of this app: route events, send what is due, choose who is told and how."""
 
+from notifications.services.channels import (
+    ChannelFields,
+    Saved,
+    add_channel,
+    change_channel,
+    remove_channel,
+    send_channel_test,
+    switch_channel,
+)
 from notifications.services.choices import (
     Choice,
     MailServer,
@@ -26,22 +35,29 @@ from notifications.services.sending import (
 )
 
 __all__ = [
+    "ChannelFields",
     "Choice",
     "DrillRefused",
     "MailServer",
+    "Saved",
     "Sent",
+    "add_channel",
     "add_recipient",
     "advance_drill",
     "cancel_drill",
+    "change_channel",
     "change_email_settings",
     "change_kinds",
     "reconcile_delivery",
+    "remove_channel",
     "remove_recipient",
     "reset_kinds",
     "route_events",
     "send_again",
+    "send_channel_test",
     "send_due",
     "send_test",
     "start_drill",
     "sweep",
+    "switch_channel",
 ]
