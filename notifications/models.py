@@ -221,10 +221,64 @@ class Channel(models.Model):
         """Return its name."""
         return self.name
 
+    def get_absolute_url(self) -> str:
+        """Return the address of its page."""
+        return reverse("notifications:channel", args=[self.pk])
+
     @property
     def lane(self) -> str:
         """Return what its deliveries have for a recipient: "channel:7"."""
         return f"{CHANNEL_LANE}{self.pk}"
+
+
+class OutboundHeartbeat(models.Model):
+    """The address that is called while the console is well; there is one row.
+
+    Whoever is behind it notices when the calls stop. It is encrypted with the console's
+    key and never shown again: who knows it can call in the console's place.
+    """
+
+    #: The primary key of the one row.
+    ONLY = 1
+
+    is_enabled = models.BooleanField(default=False)
+    sealed_url = models.TextField(blank=True)
+    allows_private = models.BooleanField(default=False)
+    every_seconds = models.PositiveIntegerField(
+        default=60, validators=[MinValueValidator(30), MaxValueValidator(3600)]
+    )
+    says_failure = models.BooleanField(default=False)
+
+    # How it went. "Called" is tried; "why" says what keeps it from being called.
+    called_at = models.DateTimeField(null=True)
+    last_success_at = models.DateTimeField(null=True)
+    last_failure_at = models.DateTimeField(null=True)
+    last_answer = models.TextField(blank=True)
+    last_cure = models.TextField(blank=True)
+    unhealthy_since = models.DateTimeField(null=True)
+    why = models.TextField(blank=True)
+    failure_said_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """One row, whose figures are in range; switched on only with an address."""
+
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(id=1), name="outbound_heartbeat_one_row"
+            ),
+            models.CheckConstraint(
+                condition=Q(every_seconds__gte=30) & Q(every_seconds__lte=3600),
+                name="outbound_heartbeat_every_seconds_in_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(is_enabled=False) | ~Q(sealed_url=""),
+                name="outbound_heartbeat_has_address",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return what it is."""
+        return "outbound heartbeat"
 
 
 class Delivery(models.Model):
@@ -329,6 +383,11 @@ class Delivery(models.Model):
         if self.channel_id is None:
             return f"mail to {self.recipient}"
         return f"message to {self.recipient_name}"
+
+    @property
+    def addressee(self) -> str:
+        """Return whom it is for as people call it: an address, or a channel's name."""
+        return self.recipient if self.channel_id is None else self.recipient_name
 
 
 class Drill(models.Model):

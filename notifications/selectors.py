@@ -33,7 +33,14 @@ from notifications.engine import (
     audience_of,
     distance,
 )
-from notifications.models import Channel, Delivery, Drill, EmailSettings, Recipient
+from notifications.models import (
+    Channel,
+    Delivery,
+    Drill,
+    EmailSettings,
+    OutboundHeartbeat,
+    Recipient,
+)
 
 #: A due message that nobody has touched for this long says that nothing is sending.
 STUCK = timedelta(minutes=2)
@@ -57,6 +64,14 @@ def recipients() -> QuerySet[Recipient]:
 def channels() -> QuerySet[Channel]:
     """Return the channels besides mail, by name."""
     return Channel.objects.order_by("name", "pk")
+
+
+def outbound_heartbeat() -> OutboundHeartbeat:
+    """Return what is called while the console is well; off when nobody has set it up."""
+    only = OutboundHeartbeat.ONLY
+    return OutboundHeartbeat.objects.filter(pk=only).first() or OutboundHeartbeat(
+        pk=only
+    )
 
 
 def audience() -> list[Person]:
@@ -408,11 +423,12 @@ def deliveries() -> QuerySet[Delivery]:
     return Delivery.objects.select_related("event__alert", "channel").order_by("-pk")
 
 
-def count_by_state() -> dict[DeliveryState, int]:
-    """Return how many deliveries are in each state; one query."""
-    counts = dict(
-        Delivery.objects.order_by().values_list("state").annotate(count=Count("pk"))
-    )
+def count_by_state(channel: Channel | None = None) -> dict[DeliveryState, int]:
+    """Return how many deliveries are in each state, of one channel or all; one query."""
+    rows = Delivery.objects.order_by()
+    if channel is not None:
+        rows = rows.filter(channel=channel)
+    counts = dict(rows.values_list("state").annotate(count=Count("pk")))
     return {state: counts.get(state.value, 0) for state in DeliveryState}
 
 

@@ -83,4 +83,26 @@ class Migration(migrations.Migration):
             model_name='delivery',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('channel__isnull', True), models.Q(('recipient__startswith', 'channel:'), _negated=True)), models.Q(('channel__isnull', False), ('recipient__startswith', 'channel:')), _connector='OR'), name='delivery_lane_is_the_channels'),
         ),
+        migrations.CreateModel(
+            name='OutboundHeartbeat',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('is_enabled', models.BooleanField(default=False)),
+                ('sealed_url', models.TextField(blank=True)),
+                ('allows_private', models.BooleanField(default=False)),
+                ('every_seconds', models.PositiveIntegerField(default=60, validators=[django.core.validators.MinValueValidator(30), django.core.validators.MaxValueValidator(3600)])),
+                ('says_failure', models.BooleanField(default=False)),
+                ('called_at', models.DateTimeField(null=True)),
+                ('last_success_at', models.DateTimeField(null=True)),
+                ('last_failure_at', models.DateTimeField(null=True)),
+                ('last_answer', models.TextField(blank=True)),
+                ('last_cure', models.TextField(blank=True)),
+                ('unhealthy_since', models.DateTimeField(null=True)),
+                ('why', models.TextField(blank=True)),
+                ('failure_said_at', models.DateTimeField(null=True)),
+            ],
+            options={
+                'constraints': [models.CheckConstraint(condition=models.Q(('id', 1)), name='outbound_heartbeat_one_row'), models.CheckConstraint(condition=models.Q(('every_seconds__gte', 30), ('every_seconds__lte', 3600)), name='outbound_heartbeat_every_seconds_in_range'), models.CheckConstraint(condition=models.Q(('is_enabled', False), models.Q(('sealed_url', ''), _negated=True), _connector='OR'), name='outbound_heartbeat_has_address')],
+            },
+        ),
     ]

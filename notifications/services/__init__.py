@@ -25,6 +25,12 @@ from notifications.services.drilling import (
     start_drill,
 )
 from notifications.services.failing import reconcile_delivery
+from notifications.services.outbound import (
+    HeartbeatFields,
+    call_out,
+    change_heartbeat,
+    send_heartbeat,
+)
 from notifications.services.routing import route_events
 from notifications.services.sending import (
     Sent,
@@ -38,15 +44,18 @@ __all__ = [
     "ChannelFields",
     "Choice",
     "DrillRefused",
+    "HeartbeatFields",
     "MailServer",
     "Saved",
     "Sent",
     "add_channel",
     "add_recipient",
     "advance_drill",
+    "call_out",
     "cancel_drill",
     "change_channel",
     "change_email_settings",
+    "change_heartbeat",
     "change_kinds",
     "reconcile_delivery",
     "remove_channel",
@@ -56,6 +65,7 @@ __all__ = [
     "send_again",
     "send_channel_test",
     "send_due",
+    "send_heartbeat",
     "send_test",
     "start_drill",
     "sweep",

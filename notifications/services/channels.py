@@ -72,7 +72,7 @@ def add_channel(
         per_hour=fields.per_hour,
         created_at=now,
     )
-    channel.full_clean()
+    _check(channel)
 
     def write() -> None:
         channel.save(force_insert=True)
@@ -130,7 +130,7 @@ def change_channel(
         # Whether it is on is a person's choice from here on.
         channel.disabled_at = None
         channel.failing_since = None
-        channel.full_clean()
+        _check(channel)
         channel.save()
         audit.record(
             actor=actor, verb="channel.change", subject=channel, now=now, data=changes
@@ -257,6 +257,17 @@ def send_channel_test(key: int, *, actor: User, now: datetime) -> Tested | None:
         cure=problem.cure if problem else "",
         seconds=seconds,
     )
+
+
+#: What a person types of a channel, and so may be wrong.
+_TYPED = frozenset({"name", "kind", "per_hour"})
+
+
+def _check(channel: Channel) -> None:
+    """Raise ValidationError for what cannot be saved."""
+    fields = {field.name for field in channel._meta.get_fields()}  # noqa: SLF001 (Django's public API, for all its name)
+    channel.clean_fields(exclude=fields - _TYPED)
+    channel.validate_constraints()
 
 
 def _once(write: Callable[[], None]) -> None:
