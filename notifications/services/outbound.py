@@ -100,7 +100,8 @@ def call_out(troubles: Sequence[str], *, now: datetime) -> None:
         rows.update(why="; ".join(troubles))
         rows.filter(unhealthy_since__isnull=True).update(unhealthy_since=now)
         if row.says_failure and row.failure_said_at is None:
-            _call(row, FAIL, pause=SAY_AGAIN, now=now)
+            is_new = row.unhealthy_since is None
+            _call(row, FAIL, pause=timedelta(0) if is_new else SAY_AGAIN, now=now)
         return
     if row.unhealthy_since is not None:
         rows.update(unhealthy_since=None, why="", failure_said_at=None)
@@ -112,7 +113,7 @@ def call_out(troubles: Sequence[str], *, now: datetime) -> None:
 def _call(
     row: OutboundHeartbeat, ending: str, *, pause: timedelta, now: datetime
 ) -> None:
-    if row.called_at is not None and row.called_at + pause > now >= row.called_at:
+    if row.called_at is not None and row.called_at <= now < row.called_at + pause:
         return
     rows = OutboundHeartbeat.objects.filter(pk=row.pk)
     # Compare and set: of several processes that see it is due, one calls.

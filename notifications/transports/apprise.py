@@ -124,7 +124,7 @@ def _problem(answer: dict[str, Any], service: str, said: str, mask: Mask) -> Pro
 
 def _said(answer: dict[str, Any], mask: Mask) -> str:
     """Return Apprise's log lines in one, without what is secret in the address."""
-    return plain(mask.over(" ".join(answer["lines"])))
+    return plain(mask.over("; ".join(answer["lines"])))
 
 
 def _ask(order: dict[str, Any]) -> dict[str, Any]:

@@ -343,6 +343,9 @@ def test_it_says_a_failure_once_and_then_nothing_until_it_is_well(
 ) -> None:
     call([], 0)
 
+    # At once, though the last call was only a moment ago.
+    call(["checks are not running"], 5)
+    assert paths(web)[1:] == [f"GET /ping/{SECRET}/fail?a=b"]
     for seconds in range(70, 600, 10):
         call(["checks are not running"], seconds)
     page = text(ana.get(CHANNELS))
@@ -365,6 +368,19 @@ def test_it_calls_nothing_when_failures_are_not_to_be_said(
         call(["the broker does not answer"], seconds)
 
     assert not web.requests
+
+
+def test_it_says_a_failure_until_somebody_takes_it(
+    web: WebServer, beating: OutboundHeartbeat
+) -> None:
+    web.on_request = lambda _: 500
+    for seconds in range(0, 130, 10):
+        call(["checks are not running"], seconds)
+    web.on_request = lambda _: 200
+    for seconds in range(130, 600, 10):
+        call(["checks are not running"], seconds)
+
+    assert paths(web) == [f"GET /ping/{SECRET}/fail?a=b"] * 4
 
 
 @pytest.mark.parametrize("answer", [DROP, 500, Reply(404, body=SECRET.encode())])
