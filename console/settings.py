@@ -412,5 +412,8 @@ LOGGING = {
         "django.security.TooManyFieldsSent": {"level": "CRITICAL"},
         "django.security.TooManyFilesSent": {"level": "CRITICAL"},
         "django.request": {"level": "ERROR", "filters": ["not_ready"]},
+        # It names whole addresses, and those of channels are passwords. What fails is
+        # raised, and said without.
+        "urllib3": {"level": "CRITICAL"},
     },
 }

@@ -37,7 +37,7 @@ from notifications.engine import (
 )
 from notifications.models import Channel, Delivery, EmailSettings
 from notifications.services import posting
-from notifications.services.crew import Crew, Work
+from notifications.services.crew import LOOK_SECONDS, Crew, Work
 from notifications.services.lock import lock_mail
 from notifications.services.routing import route_events
 from notifications.transports.smtp import NotSent, Postman
@@ -121,10 +121,13 @@ def send_due(*, now: datetime) -> Sent:
     run = _Totals()
     with Crew() as crew:
         _begin(crew, run, now)
+        looked_at = time.monotonic()
         while crew.is_busy:
             crew.step()
-            if time.monotonic() < ends_at and crew.is_busy:
+            # Not at once: what is due may have to wait for its distance or its budget.
+            if looked_at + LOOK_SECONDS <= time.monotonic() < ends_at and crew.is_busy:
                 _begin(crew, run, now)
+                looked_at = time.monotonic()
     return run.sent
 
 

@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from alerts.models import Alert
-from console import tasks, vitals
+from console import doctor, tasks, vitals
 from console.kit import clock, heartbeat, secrets
 from console.kit.models import AuditEntry
 from notifications import selectors, services
@@ -489,3 +489,15 @@ def test_it_is_written_down_what_the_schema_file_is() -> None:
 
     assert named
     assert all((Path(__file__).parents[2] / "docs" / each).is_file() for each in named)
+
+
+@pytest.mark.usefixtures("well")
+def test_it_tells_the_doctor_of_a_channel_that_fails() -> None:
+    make_channel("fine")
+    make_channel("pager", is_enabled=False, disabled_at=clock.now(), last_cure="Mend.")
+
+    found = [each for each in doctor.examine(clock.now()) if each.check == "channels"]
+
+    assert [each.found for each in found] == [
+        "Channel pager was switched off by the console"
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -178,6 +179,7 @@ def sweep(seconds: float = 0) -> Any:
 # --- the contract --------------------------------------------------------------------
 
 
+@pytest.mark.postgres
 def test_it_sends_what_is_accepted(fake: Fake) -> None:
     fake.behave("accept")
     make_alert("Tank-07", at=later(-5))
@@ -191,6 +193,7 @@ def test_it_sends_what_is_accepted(fake: Fake) -> None:
     assert sweep(300).mails == 0
 
 
+@pytest.mark.postgres
 def test_it_tries_again_what_is_refused_for_now(fake: Fake) -> None:
     fake.behave("temporary")
     make_alert("Tank-07", at=later(-5))
@@ -207,6 +210,7 @@ def test_it_tries_again_what_is_refused_for_now(fake: Fake) -> None:
     assert state_of(fake.lane).state == "sent"
 
 
+@pytest.mark.postgres
 def test_it_gives_up_what_is_refused_for_good(fake: Fake) -> None:
     fake.behave("permanent")
     make_alert("Tank-07", at=later(-5))
@@ -252,6 +256,47 @@ def test_it_waits_for_a_server_that_hangs_and_delays_nobody(fake: Fake) -> None:
 
 
 @pytest.mark.usefixtures("_short")
+def test_it_looks_again_for_what_becomes_due_while_a_server_hangs(
+    web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = make_channel("slow", f"http://{web.address}/slow")
+    web.on_request = lambda asked: webserver.HANG if asked.path == "/slow" else 200
+    monkeypatch.setattr("notifications.transports.http.READ_SECONDS", 3)
+    web.hang_seconds = 5
+    looks: list[float] = []
+    due_recipients = selectors.due_recipients
+
+    def look(now: Any) -> list[str]:
+        looks.append(time.monotonic())
+        return due_recipients(now)
+
+    monkeypatch.setattr(selectors, "due_recipients", look)
+    # Due, but within the distance of the previous mail: there is nothing to claim.
+    set_up_mail(free_port(), group_seconds=3600)
+    make_user("ana")
+    alert = make_alert("Tank-07", at=later(-5))
+    services.route_events(now=clock.now())
+    Delivery.objects.filter(channel__isnull=True).update(attempted_at=clock.now())
+    other = make_channel("quick", f"http://{web.address}/quick")
+    Delivery.objects.create(
+        event=alert.events.get(),
+        channel=other,
+        recipient=other.lane,
+        recipient_name=other.name,
+        created_at=clock.now(),
+        due_at=later(1),
+        give_up_at=later(3600),
+    )
+
+    services.send_due(now=clock.now())
+
+    assert state_of(hanging.lane).state == "retry"
+    assert state_of(other.lane).state == "sent"
+    # Every second for three, and not all the time.
+    assert 2 <= len(looks) <= 6
+
+
+@pytest.mark.usefixtures("_short")
 def test_it_sends_what_breaks_again_under_the_same_id(fake: Fake) -> None:
     fake.behave("drop")
     make_alert("Tank-07", at=later(-5))
@@ -288,6 +333,7 @@ def test_it_lets_no_name_break_out_of_its_place(fake: Fake) -> None:
     assert len(text) < 8_000
 
 
+@pytest.mark.postgres
 def test_it_sends_again_by_hand(fake: Fake) -> None:
     fake.behave("permanent")
     make_alert("Tank-07", at=later(-5))
@@ -374,6 +420,7 @@ def test_it_signs_as_the_documentation_says() -> None:
     assert signature in text
 
 
+@pytest.mark.postgres
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_it_switches_off_a_channel_that_is_closed(
     web: WebServer, hook: Channel, server: MailServer, status: int
@@ -526,6 +573,7 @@ def test_it_masks_the_secret_in_what_the_server_says(
 # --- the budget ----------------------------------------------------------------------
 
 
+@pytest.mark.postgres
 def test_it_folds_a_storm_into_its_budget_and_loses_nothing(
     web: WebServer, hook: Channel
 ) -> None:
@@ -702,3 +750,11 @@ for attempt in (
 
     assert done.stdout.count("no:") == 4
     assert not list(tmp_path.iterdir())
+
+
+def test_it_logs_no_address_of_a_channel(web: WebServer, hook: Channel) -> None:
+    # urllib3 would, at whatever level it is asked to say more.
+    assert logging.getLogger("urllib3.connectionpool").getEffectiveLevel() == (
+        logging.CRITICAL
+    )
+    assert not logging.getLogger("urllib3.connectionpool").isEnabledFor(logging.WARNING)
