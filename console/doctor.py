@@ -208,6 +208,7 @@ def _database(now: datetime) -> Iterator[Finding]:
         yield Finding("migrations", Verdict.OK, "all applied")
         yield from _heartbeats(now)
         yield from _mail(now)
+        yield from _channels(now)
     yield from _database_clock(now)
 
 
@@ -254,6 +255,13 @@ def _mail(now: datetime) -> Iterator[Finding]:
         yield Finding("mail", Verdict.WARNING, text, mail.last_cure or cure)
     else:
         yield Finding("mail", Verdict.OK, f"{mail.host}:{mail.port}")
+
+
+def _channels(now: datetime) -> Iterator[Finding]:
+    from notifications.selectors import channel_problems
+
+    for problem in channel_problems(now):
+        yield Finding("channels", Verdict.PROBLEM, problem.title, problem.cure)
 
 
 def _broker(now: datetime) -> Iterator[Finding]:

@@ -372,6 +372,12 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 3600.0,
         "options": {"expires": 1800},
     },
+    # Looks whether a call is due, and whether all is well.
+    "console.call_out": {
+        "task": "console.call_out",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
     # Looks whether one is due: once a day, and an hour after one that failed.
     "console.export": {
         "task": "console.export",
@@ -408,5 +414,8 @@ LOGGING = {
         "django.security.TooManyFieldsSent": {"level": "CRITICAL"},
         "django.security.TooManyFilesSent": {"level": "CRITICAL"},
         "django.request": {"level": "ERROR", "filters": ["not_ready"]},
+        # It names whole addresses, and those of channels are passwords. What fails is
+        # raised, and said without.
+        "urllib3": {"level": "CRITICAL"},
     },
 }

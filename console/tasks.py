@@ -8,9 +8,10 @@ import sys
 from celery import shared_task
 from django.conf import settings
 
-from console import housekeeping
+from console import housekeeping, vitals
 from console.export import daily
 from console.kit import clock
+from notifications import selectors, services
 
 #: An export that takes longer than this hangs.
 EXPORT_SECONDS = 3600
@@ -47,3 +48,12 @@ def export(*, is_asked: bool = False) -> None:
         if done.returncode < 0:
             problem = f"its process was ended by signal {-done.returncode}"
             daily.note_failure(problem, now=clock.now())
+
+
+@shared_task(name="console.call_out")
+def call_out() -> None:
+    """Call the address of the outbound heartbeat while the console is well."""
+    if not selectors.outbound_heartbeat().is_enabled:
+        return
+    now = clock.now()
+    services.call_out(vitals.troubles(now), now=now)

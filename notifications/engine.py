@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 #: How long after an event its mail waits for others that belong with it. A volume or a
@@ -26,6 +27,17 @@ LINK_LIVES = timedelta(days=7)
 #: The shortest and the longest wait before another attempt.
 FIRST_RETRY = timedelta(seconds=30)
 LAST_RETRY = timedelta(hours=1)
+
+#: The longest wait of a channel before another attempt, and the longest that its server
+#: can ask for. Nothing new is sent meanwhile either: there is one server behind it.
+CHANNEL_LAST_RETRY = timedelta(minutes=15)
+MOST_RETRY_AFTER = timedelta(hours=6)
+
+#: The usual distance between two messages by a channel.
+CHANNEL_GROUP = timedelta(seconds=30)
+
+#: What the recipient of a channel's deliveries begins with; no address does.
+CHANNEL_LANE = "channel:"
 
 #: What the sentence about an event's routing begins with when nobody hears.
 NOT_MAILED = "not mailed:"
@@ -181,6 +193,15 @@ def still_mailed(
     return tuple(found.values())
 
 
+def with_channels(sentence: str, names: Sequence[str]) -> str:
+    """Return the sentence about an event's routing with the channels it goes out by."""
+    if not names:
+        return sentence
+    more = len(names) - NAMED
+    ending = f" and {more:,} more" if more > 0 else ""
+    return f"{sentence}; by {', '.join(names[:NAMED])}{ending}"
+
+
 def without_names(sentence: str, count: int) -> str:
     """Return the sentence about an event's routing for those who may see no address.
 
@@ -204,16 +225,18 @@ def _names(people: tuple[Person, ...]) -> str:
     return ", ".join(names)
 
 
-def back_off(attempts: int, *, jitter: float) -> timedelta:
-    """Return how long to wait after a number of failed attempts, 30 s to 1 h.
+def back_off(
+    attempts: int, *, jitter: float, most: timedelta = LAST_RETRY
+) -> timedelta:
+    """Return how long to wait after a number of failed attempts, 30 s to ``most``.
 
     It doubles with each attempt; ``jitter`` (0 to 1) spreads it over the upper
     quarter, so that what failed together does not come back together.
     """
     doubled = float(1 << min(max(attempts, 1) - 1, 20))
-    most = min(LAST_RETRY, FIRST_RETRY / 0.75 * doubled)
+    longest = min(most, FIRST_RETRY / 0.75 * doubled)
     share: float = 0.75 + 0.25 * min(max(jitter, 0.0), 1.0)
-    return most * share
+    return longest * share
 
 
 class Scope(StrEnum):
@@ -235,7 +258,8 @@ class Problem:
     """Why a mail was not sent: in words, and what to do about it.
 
     ``is_certain`` is false when the server may have accepted the mail all the same,
-    because the connection broke before its answer came.
+    because the connection broke before its answer came. ``retry_after`` is how long it
+    asked to be left alone.
     """
 
     words: str
@@ -243,6 +267,7 @@ class Problem:
     scope: Scope
     is_permanent: bool = False
     is_certain: bool = True
+    retry_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,3 +290,80 @@ def may_send(waiting: Waiting, *, group: timedelta, now: datetime) -> bool:
     if waiting.due_at is None or waiting.due_at > now:
         return False
     return waiting.attempted_at is None or waiting.attempted_at + group <= now
+
+
+#: Answers of HTTP that are about now, and not about the request (RFC 9110, RFC 6585,
+#: RFC 8470).
+_LATER = frozenset({408, 425, 429})
+
+#: Answers that are about the address or the key: every other message will get them too.
+_CLOSED = {
+    401: "Type the address and its key anew: the service does not know them.",
+    403: "Type the address and its key anew: the service does not let them in.",
+    404: "Type the address anew: the service knows it no longer, or it was mistyped.",
+    410: "Type a new address: the service has given this one up.",
+}
+
+
+def judge_status(
+    status: int, words: str, *, retry_after: timedelta | None
+) -> Problem | None:
+    """Return what an HTTP status means for a message; None when it was taken.
+
+    2xx is taken. 408, 425, 429 and 5xx are tried again, after as long as the server
+    asks for. 401, 403, 404 and 410 are about the channel, every other answer about this
+    message: neither is tried again.
+    """
+    if 200 <= status < 300:
+        return None
+    if status in _LATER or status >= 500:
+        return Problem(
+            words,
+            "Nothing: it is tried again by itself. If it goes on, ask whoever runs it.",
+            Scope.SERVER,
+            # It may have been taken all the same: it is sent again as it was.
+            is_certain=False,
+            retry_after=retry_after,
+        )
+    if status in _CLOSED:
+        return Problem(words, _CLOSED[status], Scope.SERVER, is_permanent=True)
+    return Problem(
+        words,
+        "Ask whoever runs the service what its answer means, then send the failed "
+        "message again from the delivery log.",
+        Scope.RECIPIENT,
+        is_permanent=True,
+    )
+
+
+def read_retry_after(text: str, *, now: datetime) -> timedelta | None:
+    """Return what a Retry-After header asks for, at most 6 h; None when it is none.
+
+    Seconds or a date of HTTP (RFC 9110, 10.2.3); one that has passed asks for nothing.
+    """
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return min(timedelta(seconds=int(text[:9])), MOST_RETRY_AFTER)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, IndexError, TypeError):
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return min(max(at - now, timedelta(0)), MOST_RETRY_AFTER)
+
+
+def distance(used: int, *, per_hour: int, group: timedelta) -> timedelta | None:
+    """Return how far the next message keeps from the previous one; None: not this hour.
+
+    ``used`` is how many went out in the last hour. The first half of the budget may be
+    used at the usual distance; the rest is spread over an hour, so that a storm does
+    not use it up and then nobody hears for the rest of the hour. What waits meanwhile
+    is told together.
+    """
+    if used >= per_hour:
+        return None
+    half = per_hour // 2
+    if used < half:
+        return group
+    return max(group, timedelta(hours=1) / (per_hour - half))

@@ -19,11 +19,20 @@ from notifications import mail
 from notifications.models import (
     ADDRESS_LENGTH,
     SENDER_LENGTH,
+    Channel,
     EmailSettings,
+    OutboundHeartbeat,
     Security,
     validate_host,
 )
-from notifications.services import Choice, MailServer
+from notifications.services import (
+    ChannelFields,
+    Choice,
+    HeartbeatFields,
+    MailServer,
+)
+from notifications.transports import apprise, http
+from storepoints.models import NAME_LENGTH
 
 
 def _without_tag(*, labels: bool = True) -> FormHelper:
@@ -287,6 +296,208 @@ def _ascii_line(text: str) -> str:
 def _one_line(text: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise ValidationError("Expected one line without control characters.")
+    return text
+
+
+#: Longest address of a channel. Apprise's have tokens and several places in them.
+URL_LENGTH = 4000
+
+_ALLOWS_PRIVATE = (
+    "Off: addresses that lead to this machine or into private networks are refused, "
+    "also behind a redirect."
+)
+
+
+def _secret_address(stored: str, help_text: str) -> forms.CharField:
+    """Return a field for an address that is never drawn from what is stored."""
+    field = forms.CharField(
+        max_length=URL_LENGTH,
+        required=not stored,
+        label="Address",
+        help_text=(
+            f"{help_text} Stored encrypted, never shown again. Leave empty to keep the "
+            "one that is stored."
+            if stored
+            else f"{help_text} Stored encrypted, and never shown again."
+        ),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        error_messages={"required": "Expected an address."},
+    )
+    if stored:
+        field.widget.attrs["placeholder"] = "unchanged"
+    return field
+
+
+class ChannelForm(forms.Form):
+    """A channel of one kind. Its address is write-only."""
+
+    name = forms.CharField(
+        max_length=NAME_LENGTH,
+        help_text="As the delivery log and the alerts call it.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": "Expected a name, such as Pager."},
+    )
+    is_enabled = forms.BooleanField(
+        required=False,
+        label="Send by this channel",
+        help_text="Off: what waits for it is kept until it is switched on.",
+    )
+    per_hour = forms.IntegerField(
+        min_value=1,
+        max_value=3600,
+        label="Most messages in an hour",
+        help_text="What is more is told together, in the next message.",
+    )
+    allows_private = forms.BooleanField(
+        required=False,
+        label="Allow this machine and private networks",
+        help_text=_ALLOWS_PRIVATE,
+    )
+
+    _HELP = {
+        Channel.Kind.WEBHOOK: "Where a signed POST of JSON goes, such as "
+        "https://hooks.example.org/path.",
+        Channel.Kind.APPRISE: "As Apprise has it: slack://…, ntfys://…, tgram://…, "
+        "pagerduty://…, mailtos://….",
+    }
+
+    def __init__(
+        self,
+        *args: Any,
+        kind: str,
+        channel: Channel | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take the kind, and the channel that is changed."""
+        super().__init__(*args, **kwargs)
+        self._kind = Channel.Kind(kind)
+        stored = channel.sealed_url if channel else ""
+        self.fields["url"] = _secret_address(stored, self._HELP[self._kind])
+        if channel is not None:
+            for name in ("name", "is_enabled", "per_hour", "allows_private"):
+                self.initial[name] = getattr(channel, name)
+        else:
+            self.initial.update(is_enabled=True, per_hour=60)
+        rows = [Field("name"), Field("url"), Field("per_hour")]
+        rows += [Field("allows_private"), Field("is_enabled")]
+        if channel is not None and self._kind == Channel.Kind.WEBHOOK:
+            self.fields["makes_secret"] = forms.BooleanField(
+                required=False,
+                label="Make a new key to sign with",
+                help_text="It is shown once, and the old one is no longer used.",
+            )
+            rows.append(Field("makes_secret"))
+        self.helper = _without_tag()
+        self.helper.layout = Layout(*rows)
+
+    def clean_name(self) -> str:
+        """Refuse what would break a line of the log."""
+        return _one_line(self.cleaned_data["name"])
+
+    def clean_url(self) -> str:
+        """Refuse an address that this kind of channel does not understand."""
+        url: str = self.cleaned_data["url"]
+        if not url:
+            return ""
+        if self._kind == Channel.Kind.WEBHOOK:
+            return _read_address(url)
+        try:
+            apprise.check(_one_line(url))
+        except apprise.WrongAddress as error:
+            raise ValidationError(str(error)) from None
+        return url
+
+    def channel(self) -> ChannelFields:
+        """Return what was typed."""
+        data = self.cleaned_data
+        return ChannelFields(
+            name=data["name"],
+            url=data["url"] or None,
+            is_enabled=data["is_enabled"],
+            allows_private=data["allows_private"],
+            per_hour=data["per_hour"],
+            makes_secret=data.get("makes_secret", False),
+        )
+
+
+class HeartbeatForm(forms.Form):
+    """What is called while the console is well. The address is write-only."""
+
+    is_enabled = forms.BooleanField(
+        required=False,
+        label="Call an address while all is well",
+    )
+    every_seconds = forms.IntegerField(
+        min_value=30,
+        max_value=3600,
+        label="Every (seconds)",
+        help_text="60 is usual. Let whoever is called wait for three of them to fail.",
+    )
+    says_failure = forms.BooleanField(
+        required=False,
+        label="Say at once when something is wrong",
+        help_text="Calls the address with /fail behind its path, once, as Healthchecks "
+        "has it.",
+    )
+    allows_private = forms.BooleanField(
+        required=False,
+        label="Allow this machine and private networks",
+        help_text=_ALLOWS_PRIVATE,
+    )
+
+    def __init__(self, *args: Any, heartbeat: OutboundHeartbeat, **kwargs: Any) -> None:
+        """Take the stored heartbeat."""
+        super().__init__(*args, **{"prefix": "heartbeat", **kwargs})
+        self._stored = heartbeat
+        self.fields["url"] = _secret_address(
+            heartbeat.sealed_url, "Such as https://hc-ping.com/…"
+        )
+        self.fields["url"].required = False
+        for name in ("is_enabled", "every_seconds", "says_failure", "allows_private"):
+            self.initial[name] = getattr(heartbeat, name)
+        self.helper = _without_tag()
+        self.helper.layout = Layout(
+            Field("is_enabled"),
+            Field("url"),
+            Field("every_seconds"),
+            Field("says_failure"),
+            Field("allows_private"),
+        )
+
+    def clean_url(self) -> str:
+        """Refuse what is no address of the web."""
+        url: str = self.cleaned_data["url"]
+        return _read_address(url) if url else ""
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse to call what nobody has typed."""
+        data = super().clean() or {}
+        if (
+            data.get("is_enabled")
+            and not data.get("url")
+            and "url" not in self.errors
+            and not self._stored.sealed_url
+        ):
+            self.add_error("url", "Expected an address to call.")
+        return data
+
+    def heartbeat(self) -> HeartbeatFields:
+        """Return what was typed."""
+        data = self.cleaned_data
+        return HeartbeatFields(
+            url=data["url"] or None,
+            is_enabled=data["is_enabled"],
+            allows_private=data["allows_private"],
+            every_seconds=data["every_seconds"],
+            says_failure=data["says_failure"],
+        )
+
+
+def _read_address(text: str) -> str:
+    try:
+        http.read_url(text)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
     return text
 
 

@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from alerts.models import Alert, AlertEvent
 from notifications.drill_steps import Outcome
-from notifications.engine import UNSENT, DeliveryState
+from notifications.engine import CHANNEL_LANE, UNSENT, DeliveryState
 from storepoints.models import NAME_LENGTH, PATH_LENGTH, StorePoint
 
 ADDRESS_LENGTH = 254  # RFC 5321, 4.5.3.1.3: a path of 256 octets with its brackets.
@@ -160,26 +160,147 @@ class EmailSettings(models.Model):
         return re.sub(r"[^a-z0-9.-]", "-", host)
 
 
+class Channel(models.Model):
+    """A way to tell people besides mail: a webhook, or a service that Apprise speaks.
+
+    Its address and its key are encrypted with the console's key and never shown again:
+    the address of most services is a password.
+    """
+
+    class Kind(models.TextChoices):
+        """What speaks to it."""
+
+        WEBHOOK = "webhook", "Webhook"
+        APPRISE = "apprise", "Apprise"
+
+    name = models.CharField(max_length=NAME_LENGTH)
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    is_enabled = models.BooleanField(default=True)
+    sealed_url = models.TextField()
+    # What a webhook is signed with.
+    sealed_secret = models.TextField(blank=True)
+    allows_private = models.BooleanField(default=False)
+    per_hour = models.PositiveIntegerField(
+        default=60, validators=[MinValueValidator(1), MaxValueValidator(3600)]
+    )
+    created_at = models.DateTimeField()
+
+    # How it went.
+    last_success_at = models.DateTimeField(null=True)
+    last_failure_at = models.DateTimeField(null=True)
+    last_error = models.TextField(blank=True)
+    last_cure = models.TextField(blank=True)
+    failing_since = models.DateTimeField(null=True)
+    # When the console switched it off, because trying again cannot help.
+    disabled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """One row for each name, in whatever case it was typed; figures in range."""
+
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="channel_name_is_unique",
+                violation_error_message="Another channel has this name.",
+            ),
+            models.CheckConstraint(condition=~Q(name=""), name="channel_has_name"),
+            models.CheckConstraint(
+                condition=Q(kind__in=["webhook", "apprise"]),
+                name="channel_kind_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(per_hour__gte=1) & Q(per_hour__lte=3600),
+                name="channel_per_hour_in_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(disabled_at__isnull=True) | Q(is_enabled=False),
+                name="channel_disabled_is_off",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return its name."""
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """Return the address of its page."""
+        return reverse("notifications:channel", args=[self.pk])
+
+    @property
+    def lane(self) -> str:
+        """Return what its deliveries have for a recipient: "channel:7"."""
+        return f"{CHANNEL_LANE}{self.pk}"
+
+
+class OutboundHeartbeat(models.Model):
+    """The address that is called while the console is well; there is one row.
+
+    Whoever is behind it notices when the calls stop. It is encrypted with the console's
+    key and never shown again: who knows it can call in the console's place.
+    """
+
+    #: The primary key of the one row.
+    ONLY = 1
+
+    is_enabled = models.BooleanField(default=False)
+    sealed_url = models.TextField(blank=True)
+    allows_private = models.BooleanField(default=False)
+    every_seconds = models.PositiveIntegerField(
+        default=60, validators=[MinValueValidator(30), MaxValueValidator(3600)]
+    )
+    says_failure = models.BooleanField(default=False)
+
+    # How it went. "Called" is tried; "why" says what keeps it from being called.
+    called_at = models.DateTimeField(null=True)
+    last_success_at = models.DateTimeField(null=True)
+    last_failure_at = models.DateTimeField(null=True)
+    last_answer = models.TextField(blank=True)
+    last_cure = models.TextField(blank=True)
+    unhealthy_since = models.DateTimeField(null=True)
+    why = models.TextField(blank=True)
+    failure_said_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """One row, whose figures are in range; switched on only with an address."""
+
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(id=1), name="outbound_heartbeat_one_row"
+            ),
+            models.CheckConstraint(
+                condition=Q(every_seconds__gte=30) & Q(every_seconds__lte=3600),
+                name="outbound_heartbeat_every_seconds_in_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(is_enabled=False) | ~Q(sealed_url=""),
+                name="outbound_heartbeat_has_address",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return what it is."""
+        return "outbound heartbeat"
+
+
 class Delivery(models.Model):
     """One event to one recipient: what is to be sent, or what became of it.
 
-    Rows with the same ``batch`` travel in one mail. A row is claimed with a lease; when
-    the process that claimed it dies, the lease runs out and the same batch is sent
-    again under the same Message-ID, so that a mailbox can tell it is the same mail.
+    It goes by mail when ``channel`` is empty, and ``recipient`` is an address then.
+    Else that is the channel's lane, "channel:7", and ``recipient_name`` its name.
+
+    Rows with the same ``batch`` travel in one message. A row is claimed with a lease;
+    when the process that claimed it dies, the lease runs out and the same batch is sent
+    again under the same id, so that who gets it can tell that it is the same.
     """
 
     State = DeliveryState
 
-    class Channel(models.TextChoices):
-        """What carries it."""
-
-        EMAIL = "email", "Email"
-
     event = models.ForeignKey(
         AlertEvent, on_delete=models.CASCADE, related_name="deliveries"
     )
-    channel = models.CharField(
-        max_length=16, choices=Channel.choices, default=Channel.EMAIL.value
+    channel = models.ForeignKey(
+        Channel, null=True, on_delete=models.CASCADE, related_name="deliveries"
     )
     recipient = models.CharField(max_length=ADDRESS_LENGTH)
     recipient_name = models.CharField(max_length=ADDRESS_LENGTH, blank=True)
@@ -200,21 +321,24 @@ class Delivery(models.Model):
     error = models.TextField(blank=True)
 
     class Meta:
-        """Once for each event, channel and recipient; small indexes for what is due."""
+        """Once for each event and recipient; small indexes for what is due."""
 
         ordering: ClassVar = ["-pk"]
         verbose_name_plural = "deliveries"
         permissions: ClassVar = [("resend_delivery", "Can send a failed message again")]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["event", "channel", "recipient"], name="delivery_once"
+                fields=["event", "recipient"], name="delivery_once"
             ),
             models.CheckConstraint(
                 condition=Q(state__in=[state.value for state in DeliveryState]),
                 name="delivery_state_is_known",
             ),
             models.CheckConstraint(
-                condition=Q(channel__in=["email"]), name="delivery_channel_is_known"
+                condition=Q(channel__isnull=True)
+                & ~Q(recipient__startswith=CHANNEL_LANE)
+                | Q(channel__isnull=False, recipient__startswith=CHANNEL_LANE),
+                name="delivery_lane_is_the_channels",
             ),
             models.CheckConstraint(
                 condition=~Q(state="sent") | Q(sent_at__isnull=False),
@@ -258,7 +382,14 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         """Return whom it is for."""
-        return f"mail to {self.recipient}"
+        if self.channel_id is None:
+            return f"mail to {self.recipient}"
+        return f"message to {self.recipient_name}"
+
+    @property
+    def addressee(self) -> str:
+        """Return whom it is for as people call it: an address, or a channel's name."""
+        return self.recipient if self.channel_id is None else self.recipient_name
 
 
 class MailLink(models.Model):

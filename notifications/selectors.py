@@ -5,14 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Count, Exists, F, Max, Min, Q, QuerySet, Subquery
+from django.db.models import (
+    BooleanField,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Max,
+    Min,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+)
 
 from alerts.models import AlertEvent
 from console.accounts.selectors import active_administrators
 from console.kit import humane
-from notifications.engine import TOLD, UNSENT, DeliveryState, Person, audience_of
-from notifications.models import Delivery, Drill, EmailSettings, Recipient
+from notifications.engine import (
+    CHANNEL_GROUP,
+    TOLD,
+    UNSENT,
+    DeliveryState,
+    Person,
+    audience_of,
+    distance,
+)
+from notifications.models import (
+    Channel,
+    Delivery,
+    Drill,
+    EmailSettings,
+    OutboundHeartbeat,
+    Recipient,
+)
 
 #: A due message that nobody has touched for this long says that nothing is sending.
 STUCK = timedelta(minutes=2)
@@ -31,6 +59,19 @@ def email_settings() -> EmailSettings:
 def recipients() -> QuerySet[Recipient]:
     """Return the addresses that were added."""
     return Recipient.objects.order_by("address")
+
+
+def channels() -> QuerySet[Channel]:
+    """Return the channels besides mail, by name."""
+    return Channel.objects.order_by("name", "pk")
+
+
+def outbound_heartbeat() -> OutboundHeartbeat:
+    """Return what is called while the console is well; off when nobody has set it up."""
+    only = OutboundHeartbeat.ONLY
+    return OutboundHeartbeat.objects.filter(pk=only).first() or OutboundHeartbeat(
+        pk=only
+    )
 
 
 def audience() -> list[Person]:
@@ -90,13 +131,47 @@ def is_due(now: datetime) -> Q:
 def due_recipients(now: datetime) -> list[str]:
     """Return the addresses that have something due, the longest waiting first."""
     return list(
-        Delivery.objects.filter(is_due(now))
+        Delivery.objects.filter(is_due(now), channel__isnull=True)
         .order_by()
         .values("recipient")
         .annotate(oldest=Min("due_at"))
         .order_by("oldest")
         .values_list("recipient", flat=True)
     )
+
+
+def due_channels(now: datetime) -> list[Channel]:
+    """Return the channels that are on and have something due; one query."""
+    due = Delivery.objects.filter(is_due(now), channel__isnull=False).order_by()
+    return list(
+        Channel.objects.filter(pk__in=due.values("channel"), is_enabled=True).order_by(
+            "pk"
+        )
+    )
+
+
+def is_on(channel: Channel) -> bool:
+    """Return whether a channel is on now, and still as it was read."""
+    return Channel.objects.filter(
+        pk=channel.pk,
+        is_enabled=True,
+        sealed_url=channel.sealed_url,
+        sealed_secret=channel.sealed_secret,
+    ).exists()
+
+
+def used_budget(channel: Channel, now: datetime) -> int:
+    """Return how many messages a channel was sent, or is being sent, in the last hour."""
+    found: int = (
+        Delivery.objects.filter(
+            recipient=channel.lane,
+            attempted_at__gt=now - timedelta(hours=1),
+            state__in=[DeliveryState.SENT, DeliveryState.SENDING],
+        )
+        .order_by()
+        .aggregate(count=Count("batch", distinct=True))["count"]
+    )
+    return found
 
 
 def delivery_lag(now: datetime) -> timedelta | None:
@@ -117,7 +192,11 @@ def delivery_lag(now: datetime) -> timedelta | None:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryProblem:
-    """What a banner says: since when, what is wrong, and what to do."""
+    """What a banner says: since when, what is wrong, and what to do.
+
+    ``channel`` is the channel that it is about, None for mail. ``is_final`` is true
+    when waiting cannot mend it.
+    """
 
     since: datetime
     title: str
@@ -125,6 +204,8 @@ class DeliveryProblem:
     cure: str
     #: The title for those who may see no address.
     public_title: str = ""
+    channel: Channel | None = None
+    is_final: bool = False
 
 
 def delivery_problem(now: datetime) -> DeliveryProblem | None:
@@ -132,20 +213,55 @@ def delivery_problem(now: datetime) -> DeliveryProblem | None:
 
     One query while all is well, because it is asked on every page.
     """
-    waiting = Delivery.objects.filter(
+    settings = _settings_with_signs(now)
+    problem = _mail_problem(settings, now)
+    if problem is None and (settings is None or settings.has_channel_trouble):
+        problem = next(iter(channel_problems(now)), None)
+    return problem
+
+
+def mail_problem(now: datetime) -> DeliveryProblem | None:
+    """Return what keeps people from being told by mail; None when nothing."""
+    return _mail_problem(_settings_with_signs(now), now)
+
+
+def _waiting() -> QuerySet[Delivery]:
+    return Delivery.objects.filter(
         state__in=[DeliveryState.PENDING, DeliveryState.RETRY]
     ).order_by("due_at")
-    failed = Delivery.objects.filter(
+
+
+def _failed(now: datetime) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(
         state=DeliveryState.FAILED, attempted_at__gte=now - REFUSED_FOR
     )
-    settings = (
+
+
+def _settings_with_signs(now: datetime) -> Any:
+    """Return the email settings with what may be wrong, and may not; one query."""
+    waiting = _waiting()
+    by_channel = waiting.filter(
+        channel__is_enabled=True, due_at__lt=now - STUCK - CHANNEL_GROUP
+    )
+    return (
         EmailSettings.objects.filter(pk=EmailSettings.ONLY)
         .annotate(
-            oldest_due_at=Subquery(waiting.values("due_at")[:1]),
-            has_failed=Exists(failed),
+            oldest_due_at=Subquery(
+                waiting.filter(channel__isnull=True).values("due_at")[:1]
+            ),
+            has_failed=Exists(_failed(now).filter(channel__isnull=True)),
+            has_channel_trouble=ExpressionWrapper(
+                Exists(Channel.objects.filter(_IN_TROUBLE))
+                | Exists(by_channel)
+                | Exists(_failed(now).filter(channel__isnull=False)),
+                output_field=BooleanField(),
+            ),
         )
         .first()
     )
+
+
+def _mail_problem(settings: Any, now: datetime) -> DeliveryProblem | None:
     if settings is None or not settings.is_ready:
         return None
     if settings.failing_since is not None:
@@ -163,10 +279,110 @@ def delivery_problem(now: datetime) -> DeliveryProblem | None:
             since=oldest,
             title="Mail is not being sent",
             error="Messages should have left by now, but no process is sending.",
-            cure="Check that the worker is running: “manage.py doctor” says what is "
-            "missing.",
+            cure=CURE_OF_STUCK,
         )
+    failed = _failed(now).filter(channel__isnull=True)
     return _refused(failed, now) if settings.has_failed else None
+
+
+CURE_OF_STUCK = (
+    "Check that the worker is running: “manage.py doctor” says what is missing."
+)
+
+#: A channel that fails now, or that the console has switched off.
+_IN_TROUBLE = Q(failing_since__isnull=False, is_enabled=True) | Q(
+    disabled_at__isnull=False
+)
+
+
+def channel_problems(now: datetime) -> list[DeliveryProblem]:
+    """Return what keeps channels from delivering, by name; one query while all is well.
+
+    A channel that a person has switched off has no problem.
+    """
+    own = Delivery.objects.filter(channel=OuterRef("pk"))
+    waiting = _waiting().filter(
+        channel=OuterRef("pk"), due_at__lt=now - STUCK - CHANNEL_GROUP
+    )
+    failed = _failed(now).filter(channel=OuterRef("pk"))
+    reached = own.filter(
+        state=DeliveryState.SENT, attempted_at__gte=now - REFUSED_FOR
+    ).order_by("-attempted_at")
+    rows: Iterable[Any] = (
+        Channel.objects.filter(
+            _IN_TROUBLE | Q(Exists(waiting), is_enabled=True) | Q(Exists(failed))
+        )
+        .annotate(
+            oldest_due_at=Subquery(waiting.values("due_at")[:1]),
+            failed_at=Subquery(
+                failed.order_by("-attempted_at").values("attempted_at")[:1]
+            ),
+            failed_error=Subquery(failed.order_by("-attempted_at").values("error")[:1]),
+            reached_at=Subquery(reached.values("attempted_at")[:1]),
+        )
+        .order_by("name", "pk")
+    )
+    found = (_channel_problem(row, now) for row in rows)
+    return [problem for problem in found if problem is not None]
+
+
+def _channel_problem(channel: Any, now: datetime) -> DeliveryProblem | None:
+    if channel.disabled_at is not None:
+        return DeliveryProblem(
+            since=channel.disabled_at,
+            title=f"Channel {channel} was switched off by the console",
+            public_title="A channel was switched off by the console",
+            error=channel.last_error,
+            cure=f"{channel.last_cure} Then switch it on under Settings > Channels; what "
+            "waits for it is sent then.",
+            channel=channel,
+            is_final=True,
+        )
+    if channel.is_enabled and channel.failing_since is not None:
+        return DeliveryProblem(
+            since=channel.failing_since,
+            title=f"Channel {channel} does not deliver",
+            public_title="A channel does not deliver",
+            error=channel.last_error,
+            cure=channel.last_cure,
+            channel=channel,
+        )
+    if channel.is_enabled and channel.oldest_due_at is not None:
+        stuck_at = may_leave_at(channel, channel.oldest_due_at, now) + STUCK
+        if stuck_at < now:
+            return DeliveryProblem(
+                since=channel.oldest_due_at,
+                title=f"Channel {channel} is not being sent to",
+                public_title="A channel is not being sent to",
+                error="Messages should have left by now, but no process is sending.",
+                cure=CURE_OF_STUCK,
+                channel=channel,
+            )
+    reached_at = channel.reached_at
+    if channel.failed_at is None or (reached_at and reached_at >= channel.failed_at):
+        return None
+    return DeliveryProblem(
+        since=channel.failed_at,
+        title=f"Channel {channel} refused a message",
+        public_title="A channel refused a message",
+        error=channel.failed_error,
+        cure="Ask whoever runs the service what its answer means, then send the failed "
+        "messages again from the delivery log.",
+        channel=channel,
+    )
+
+
+def may_leave_at(channel: Channel, due_at: datetime, now: datetime) -> datetime:
+    """Return when what is due may leave by a channel, by its budget: past, if it may."""
+    group = distance(
+        used_budget(channel, now), per_hour=channel.per_hour, group=CHANNEL_GROUP
+    )
+    last: datetime | None = Delivery.objects.filter(recipient=channel.lane).aggregate(
+        at=Max("attempted_at")
+    )["at"]
+    if last is None:
+        return due_at
+    return max(due_at, last + (timedelta(hours=1) if group is None else group))
 
 
 def _refused(failed: QuerySet[Delivery], now: datetime) -> DeliveryProblem | None:
@@ -210,14 +426,15 @@ def _reached_since(start: datetime) -> QuerySet[Delivery, str]:
 
 def deliveries() -> QuerySet[Delivery]:
     """Return all deliveries with their alert, the newest first."""
-    return Delivery.objects.select_related("event__alert").order_by("-pk")
+    return Delivery.objects.select_related("event__alert", "channel").order_by("-pk")
 
 
-def count_by_state() -> dict[DeliveryState, int]:
-    """Return how many deliveries are in each state; one query."""
-    counts = dict(
-        Delivery.objects.order_by().values_list("state").annotate(count=Count("pk"))
-    )
+def count_by_state(channel: Channel | None = None) -> dict[DeliveryState, int]:
+    """Return how many deliveries are in each state, of one channel or all; one query."""
+    rows = Delivery.objects.order_by()
+    if channel is not None:
+        rows = rows.filter(channel=channel)
+    counts = dict(rows.values_list("state").annotate(count=Count("pk")))
     return {state: counts.get(state.value, 0) for state in DeliveryState}
 
 

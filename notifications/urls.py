@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from notifications.views import deliveries, drills, email, kinds, recipients
+from notifications.views import (
+    channels,
+    deliveries,
+    drills,
+    email,
+    kinds,
+    recipients,
+)
 
 app_name = "notifications"
 
@@ -24,6 +31,17 @@ urlpatterns = [
     path("drills/start/", drills.start, name="start_drill"),
     path("drills/<int:key>/", drills.drill, name="drill"),
     path("drills/<int:key>/cancel/", drills.cancel, name="cancel_drill"),
+    path("channels/", channels.channels, name="channels"),
+    path("channels/add/<slug:kind>/", channels.add, name="add_channel"),
+    path("channels/<int:key>/", channels.channel, name="channel"),
+    path("channels/<int:key>/test/", channels.test, name="test_channel"),
+    path("channels/<int:key>/switch/", channels.switch, name="switch_channel"),
+    path("channels/<int:key>/remove/", channels.remove, name="remove_channel"),
+    path("channels/heartbeat/", channels.save_heartbeat, name="save_heartbeat"),
+    path("channels/heartbeat/test/", channels.test_heartbeat, name="test_heartbeat"),
+    path(
+        "channels/webhook.schema.json", channels.webhook_schema, name="webhook_schema"
+    ),
     path("email/", email.settings, name="email"),
     path("email/save/", email.save, name="save_email"),
     path("email/test/", email.test, name="test_email"),

@@ -14,7 +14,7 @@ from django.urls import reverse
 from alerts.models import Alert, Silence
 from console.accounts.roles import Role
 from console.kit import clock
-from notifications.models import Drill, Recipient
+from notifications.models import Channel, Drill, Recipient
 from storepoints.models import Destination, Server, StorePoint
 from tests import people
 
@@ -112,6 +112,15 @@ ROUTES: tuple[Route, ...] = (
     Route("notifications:drill", VIEWER, arguments=_key("drill")),
     Route("notifications:cancel_drill", ADMINISTRATOR, "POST", arguments=_key("drill")),
     Route("acknowledge_by_mail", None, arguments={"token": "nonsense"}),
+    Route("notifications:channels", ADMINISTRATOR),
+    Route("notifications:add_channel", ADMINISTRATOR, arguments={"kind": "webhook"}),
+    Route("notifications:channel", ADMINISTRATOR, arguments=_key("channel")),
+    Route("notifications:test_channel", ADMINISTRATOR, "POST", _key("channel")),
+    Route("notifications:switch_channel", ADMINISTRATOR, "POST", _key("channel")),
+    Route("notifications:remove_channel", ADMINISTRATOR, arguments=_key("channel")),
+    Route("notifications:save_heartbeat", ADMINISTRATOR, "POST"),
+    Route("notifications:test_heartbeat", ADMINISTRATOR, "POST"),
+    Route("notifications:webhook_schema", ADMINISTRATOR),
     Route("notifications:email", ADMINISTRATOR),
     Route("notifications:save_email", ADMINISTRATOR, "POST"),
     Route("notifications:test_email", ADMINISTRATOR, "POST"),
@@ -168,6 +177,10 @@ class World:
                 started_by_name="ana",
                 entered_at=now,
                 alert=alert,
+            ).pk,
+            # Its address cannot be read, so that nothing is sent anywhere.
+            "channel": Channel.objects.create(
+                name="pager", kind="webhook", sealed_url="x", created_at=now
             ).pk,
             "recipient": Recipient.objects.create(
                 address="ops@example.org", added_at=now

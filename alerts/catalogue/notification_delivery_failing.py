@@ -31,8 +31,10 @@ KIND = Kind(
     short_name="Notification delivery failing",
     long_text="Notification delivery is failing: {problem}",
     cause=(
-        "The mail server does not answer, refuses the console, or has refused what it "
-        "was given; or nothing has been sent for two minutes although something is due."
+        "The mail server or the service behind a channel does not answer, refuses the "
+        "console, or has refused what it was given; or nothing has been sent for two "
+        "minutes although something is due. It is told by everything else: of mail by "
+        "the channels, of a channel by mail and the others."
     ),
     effects=(
         "Alerts are recorded and shown, and nobody hears of them who does not look here."
@@ -40,15 +42,16 @@ KIND = Kind(
     confirm=(
         Step(
             "Still failing?",
-            "Open Settings > Email: it says since when it fails, and what was "
-            "answered.",
+            "Open Settings > Email, or the channel under Settings > Channels: it says "
+            "since when it fails, and what was answered.",
             Live.STILL_HOLDS,
         ),
     ),
     resolve=(
         Step(
-            "Mail server",
-            "Do as Settings > Email says, and press Send test.",
+            "Mail server or channel",
+            "Do as its page says, and press Send test. A channel that the console has "
+            "switched off is switched on by hand: what waits for it is sent then.",
             Live.DELIVERY,
         ),
         Step(

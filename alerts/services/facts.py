@@ -42,12 +42,13 @@ class Facts:
         """Decide the kinds that are about a destination as a whole."""
         self.add(Scope.DESTINATION, f"{Scope.DESTINATION}:{row.pk}", row, facts=facts)
 
-    def add_console(self, facts: dict[str, Any]) -> None:
+    def add_console(self, facts: dict[str, Any], *, part: str = "") -> None:
         """Decide the kinds about the console that are named; of others nothing is known."""
-        self.add_unknown(Scope.CONSOLE, CONSOLE)
+        subject = f"{CONSOLE}:{part}" if part else CONSOLE
+        self.add_unknown(Scope.CONSOLE, subject)
         for slug, fact in facts.items():
-            self.unknown.discard((slug, CONSOLE))
-            self._decide(KINDS[slug], CONSOLE, fact)
+            self.unknown.discard((slug, subject))
+            self._decide(KINDS[slug], subject, fact)
 
     def add_unknown(self, scope: Scope, subject: str) -> None:
         """Say of a subject that nothing is known about it now."""

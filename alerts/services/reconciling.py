@@ -192,14 +192,17 @@ def _locked_store_points(
     return found
 
 
-def reconcile_console(facts: Mapping[str, Any], *, now: datetime) -> None:
+def reconcile_console(
+    facts: Mapping[str, Any], *, now: datetime, part: str = ""
+) -> None:
     """Make the alerts about the console itself say what holds now.
 
     ``facts`` has, for each kind of the scope CONSOLE that somebody can speak of, what
-    it is decided by; nothing is changed about the others.
+    it is decided by; nothing is changed about the others. A ``part`` of the console,
+    such as "channel:7", has alerts of its own.
     """
     told = Facts()
-    told.add_console(dict(facts))
+    told.add_console(dict(facts), part=part)
     with transaction.atomic():
         _apply(told, now=now)
 

@@ -52,7 +52,9 @@ ADMINISTRATORS_ONLY: frozenset[str] = frozenset(
     {
         "accounts.view_user",
         "kit.view_auditentry",
+        "notifications.view_channel",
         "notifications.view_emailsettings",
+        "notifications.view_outboundheartbeat",
         "notifications.view_recipient",
     }
 )

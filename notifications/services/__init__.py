@@ -1,5 +1,14 @@
 """The verbs of this app: route events, send what is due, choose who is told and how."""
 
+from notifications.services.channels import (
+    ChannelFields,
+    Saved,
+    add_channel,
+    change_channel,
+    remove_channel,
+    send_channel_test,
+    switch_channel,
+)
 from notifications.services.choices import (
     Choice,
     MailServer,
@@ -22,6 +31,12 @@ from notifications.services.linking import (
     find_link,
     keep_link,
 )
+from notifications.services.outbound import (
+    HeartbeatFields,
+    call_out,
+    change_heartbeat,
+    send_heartbeat,
+)
 from notifications.services.routing import route_events
 from notifications.services.sending import (
     Sent,
@@ -32,26 +47,37 @@ from notifications.services.sending import (
 )
 
 __all__ = [
+    "ChannelFields",
     "Choice",
     "DrillRefused",
+    "HeartbeatFields",
     "LinkRefused",
     "MailServer",
+    "Saved",
     "Sent",
     "acknowledge_by_link",
+    "add_channel",
     "add_recipient",
     "advance_drill",
+    "call_out",
     "cancel_drill",
+    "change_channel",
     "change_email_settings",
+    "change_heartbeat",
     "change_kinds",
     "find_link",
     "keep_link",
     "reconcile_delivery",
+    "remove_channel",
     "remove_recipient",
     "reset_kinds",
     "route_events",
     "send_again",
+    "send_channel_test",
     "send_due",
+    "send_heartbeat",
     "send_test",
     "start_drill",
     "sweep",
+    "switch_channel",
 ]

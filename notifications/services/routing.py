@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from django.db import transaction
 
 from alerts import selectors as alerts
 from alerts import silences
-from alerts.catalogue import notification_delivery_failing
 from alerts.models import AlertEvent, Silence
 from notifications import selectors
 from notifications.engine import (
+    CHANNEL_LANE,
     GATHER,
     NOT_MAILED,
     PATIENCE,
     News,
     Person,
     decide_route,
+    with_channels,
 )
-from notifications.models import Delivery
+from notifications.models import Channel, Delivery
+from notifications.services.failing import failing_lane
 from notifications.services.lock import lock_mail
-
-#: The one kind that no mail can tell.
-MAIL_FAILS = notification_delivery_failing.KIND.slug
 
 #: How many events are routed in one transaction: a storm must not hold the lock long.
 BATCH = 500
@@ -60,6 +59,7 @@ def _route_some(now: datetime) -> int:
         return 0
     settings = alerts.notification_settings()
     audience = selectors.audience()
+    channels = list(selectors.channels().filter(is_enabled=True))
     told = selectors.told_of(
         {event.alert_id for event in events if event.kind == AlertEvent.Kind.CLEARED}
     )
@@ -71,21 +71,31 @@ def _route_some(now: datetime) -> int:
         news = News(event.kind)
         heard = told.setdefault(event.alert_id, {})
         setting = settings.get(event.alert.kind)
+        # A kind that has left the catalogue is nothing to tell anybody about.
+        is_told = setting is not None and setting.is_mailed
+        failing = failing_lane(event.alert)
         route = decide_route(
             news,
             audience=audience,
-            told=list(heard.values()),
-            # A kind that has left the catalogue is nothing to tell anybody about.
-            is_mailed=setting is not None and setting.is_mailed,
-            why_no_mail=why_no_mail
-            or ("mail is what fails" if event.alert.kind == MAIL_FAILS else ""),
+            told=[
+                person
+                for address, person in heard.items()
+                if not address.startswith(CHANNEL_LANE)
+            ],
+            is_mailed=is_told,
+            why_no_mail=why_no_mail or ("mail is what fails" if failing == "" else ""),
         )
-        event.routing = route.sentence
+        chosen = _channels_for(
+            news, channels, heard=heard, is_told=is_told, failing=failing
+        )
+        event.routing = with_channels(route.sentence, [each.name for each in chosen])
         deliveries += [_delivery(event, person, now) for person in route.people]
+        deliveries += [_post(event, channel, now) for channel in chosen]
         if news is News.CLEARED:
             heard.clear()
         else:
             heard.update({person.address: person for person in route.people})
+            heard.update({each.lane: Person(each.lane, each.name) for each in chosen})
     Delivery.objects.bulk_create(deliveries, batch_size=500)
     # A storm has many events and few different sentences.
     alike: dict[tuple[str, bool, int | None], list[int]] = {}
@@ -100,6 +110,32 @@ def _route_some(now: datetime) -> int:
             withheld_by=silence,
         )
     return len(events)
+
+
+def _channels_for(
+    news: News,
+    channels: Sequence[Channel],
+    *,
+    heard: Collection[str],
+    is_told: bool,
+    failing: str | None,
+) -> list[Channel]:
+    """Return the channels that an event goes out by: every one that is on.
+
+    ``heard`` are the lanes that were told that the alert is open: its close goes to
+    those. ``failing`` is the lane that the alert itself is about, which cannot tell
+    it, and then neither can another one that fails.
+    """
+    if news is News.CLEARED:
+        return [channel for channel in channels if channel.lane in heard]
+    if not is_told:
+        return []
+    return [
+        channel
+        for channel in channels
+        if failing is None
+        or (channel.lane != failing and channel.failing_since is None)
+    ]
 
 
 def _is_silenced(
@@ -117,6 +153,18 @@ def _is_silenced(
     event.withheld_by = silence
     event.routing = f"{NOT_MAILED} {silences.until_words(silence, now)}"
     return True
+
+
+def _post(event: AlertEvent, channel: Channel, now: datetime) -> Delivery:
+    return Delivery(
+        event=event,
+        channel=channel,
+        recipient=channel.lane,
+        recipient_name=channel.name,
+        created_at=now,
+        due_at=min(event.at, now) + GATHER,
+        give_up_at=now + PATIENCE,
+    )
 
 
 def _delivery(event: AlertEvent, person: Person, now: datetime) -> Delivery:

@@ -1,4 +1,4 @@
-"""From deliveries to mail: claim with a lease, send, and write down what became of it."""
+"""From deliveries to messages: claim with a lease, send, write down what became of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypedDict
 
 from django.db import transaction
@@ -17,8 +18,11 @@ from django.db.models import F, Max, Min, Q, QuerySet
 from console.accounts.models import User
 from console.kit import audit, clock
 from console.kit.bulk import BulkResult, Left
-from notifications import mail, selectors
+from notifications import mail, messages, selectors
 from notifications.engine import (
+    CHANNEL_GROUP,
+    CHANNEL_LAST_RETRY,
+    LAST_RETRY,
     LEASE,
     PATIENCE,
     DeliveryState,
@@ -27,10 +31,13 @@ from notifications.engine import (
     Scope,
     Waiting,
     back_off,
+    distance,
     may_send,
     still_mailed,
 )
-from notifications.models import Delivery, EmailSettings
+from notifications.models import Channel, Delivery, EmailSettings
+from notifications.services import posting
+from notifications.services.crew import LOOK_SECONDS, Crew, Work
 from notifications.services.linking import keep_link
 from notifications.services.lock import lock_mail
 from notifications.services.routing import route_events
@@ -46,6 +53,12 @@ BROKEN_IN_A_ROW = 2
 #: says it to so many in a row is not to be asked again and again.
 CLOSED_IN_A_ROW = 5
 
+#: How much of a run goes by before no lane is begun any more; the next run does.
+LONGEST_SECONDS = 60
+
+#: The lane of all mail: one server, one connection.
+MAIL = "mail"
+
 #: Only to spread retries. From the system, because forks would share another's state.
 _jitter = random.SystemRandom()
 
@@ -54,7 +67,7 @@ _one_sweep = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a run did: mails that were accepted, put off and given up as refused."""
+    """What a run did: messages that were accepted, put off and given up as refused."""
 
     mails: int = 0
     put_off: int = 0
@@ -63,7 +76,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What this process has claimed: one mail's worth of deliveries."""
+    """What this process has claimed: one message's worth of deliveries."""
 
     id: uuid.UUID
     recipient: str
@@ -71,6 +84,7 @@ class _Batch:
     lease_until: datetime
     is_fresh: bool
     has_news: bool
+    channel: int | None = None
 
 
 def sweep(*, now: datetime) -> Sent:
@@ -90,37 +104,122 @@ def sweep(*, now: datetime) -> Sent:
 
 
 def send_due(*, now: datetime) -> Sent:
-    """Send every recipient what is due, one mail each; return what became of them.
+    """Send what is due, by mail and by every channel; return what became of it.
 
     1. Give up what could not be delivered for 24 h, and what is for somebody who is
        no longer mailed.
-    2. For each recipient: claim what is due with a lease, in a short transaction.
-    3. Send the mail outside of any transaction, over one connection for the whole run.
-    4. Mark it sent, to be tried again (30 s to 1 h later), or failed for good.
+    2. For each recipient and each channel: claim what is due with a lease, in a short
+       transaction.
+    3. Send it outside of any transaction: mail over one connection for the whole run,
+       each channel beside it, so that none waits for another one's server.
+    4. Mark it sent, to be tried again, or failed for good.
+    5. While a server is slow, look again what has become due for the others.
 
-    While sending is switched off everything waits, and nothing is given up for that.
+    What is switched off keeps what waits for it, and nothing is given up for that.
+    """
+    give_up(now=now)
+    ends_at = time.monotonic() + LONGEST_SECONDS
+    run = _Totals()
+    with Crew() as crew:
+        _begin(crew, run, now)
+        looked_at = time.monotonic()
+        while crew.is_busy:
+            crew.step()
+            # Not at once: what is due may have to wait for its distance or its budget.
+            if looked_at + LOOK_SECONDS <= time.monotonic() < ends_at and crew.is_busy:
+                _begin(crew, run, now)
+                looked_at = time.monotonic()
+    return run.sent
+
+
+class _Totals:
+    """What all lanes of a run did."""
+
+    def __init__(self) -> None:
+        self.sent = Sent()
+
+    def add(self, *, mails: int = 0, put_off: int = 0, refused: int = 0) -> None:
+        """Count what became of a message."""
+        self.sent = Sent(
+            self.sent.mails + mails,
+            self.sent.put_off + put_off,
+            self.sent.refused + refused,
+        )
+
+
+def _begin(crew: Crew, run: _Totals, now: datetime) -> None:
+    """Begin the lanes that have something due and are not at work."""
+    settings = selectors.email_settings()
+    if settings.is_ready and MAIL not in crew:
+        recipients = selectors.due_recipients(_present(now))
+        if recipients:
+            give_up_strangers(now=_present(now))
+            crew.begin(MAIL, _serve_mail(settings, recipients, run, now))
+    for channel in selectors.due_channels(_present(now)):
+        if channel.lane not in crew:
+            crew.begin(channel.lane, _serve_channel(channel, run, now))
+
+
+def _serve_mail(
+    settings: EmailSettings, recipients: list[str], totals: _Totals, now: datetime
+) -> Work:
+    """Send each recipient what is due, over one connection.
 
     A recipient that fails does not stop the others. When the server itself cannot be
     reached, the rest is put off without trying.
     """
-    settings = selectors.email_settings()
-    if not settings.is_ready:
-        return Sent()
-    give_up(now=now)
-    recipients = selectors.due_recipients(now)
-    if not recipients:
-        return Sent()
-    give_up_strangers(now=now)
-    with Postman(settings) as postman:
-        run = _Run(settings, postman)
+    postman = Postman(settings)
+    run = _Run(settings, postman, totals)
+    try:
         for recipient in recipients:
             while True:
                 batch = claim(recipient, now=_present(now))
                 if batch is None:
                     break
-                run.deliver(batch, now)
+                yield from run.deliver(batch, now)
         run.close(_present(now))
-        return run.sent
+    except Exception:
+        yield postman.close
+        raise
+    yield postman.close
+
+
+def _serve_channel(channel: Channel, totals: _Totals, now: datetime) -> Work:
+    """Send what is due by a channel, one message after the other."""
+    while True:
+        batch = claim(channel.lane, now=_present(now), channel=channel)
+        if batch is None:
+            return
+        try:
+            message = messages.compose(batch.id, now=_present(now))
+            yield partial(posting.post, channel, message, now=_present(now))
+        except messages.Gone:
+            return
+        except NotSent as failure:
+            problem = failure.problem
+        except Exception as error:
+            # A mistake in this program, made by one message: the others must still go.
+            logger.exception("the message to %s could not be made", channel.name)
+            problem = Problem(
+                f"The console could not make this message ({type(error).__name__}).",
+                "Please report this with the worker's log.",
+                Scope.RECIPIENT,
+            )
+        else:
+            _mark_sent(batch, now=_present(now))
+            totals.add(mails=1)
+            continue
+        logger.warning("message to %s: %s", channel.name, problem.words)
+        with transaction.atomic():
+            posting.note_failure(channel, problem, now=_present(now))
+            if problem.is_permanent:
+                _mark_refused(batch, problem)
+                totals.add(refused=1)
+            else:
+                _put_off(batch, problem, now=_present(now))
+                totals.add(put_off=1)
+        if problem.scope is not Scope.RECIPIENT:
+            return
 
 
 def _present(now: datetime) -> datetime:
@@ -131,8 +230,11 @@ def _present(now: datetime) -> datetime:
 class _Run:
     """One run of sending: its connection, and what it has learned about the server."""
 
-    def __init__(self, settings: EmailSettings, postman: Postman) -> None:
-        self.sent = Sent()
+    def __init__(
+        self, settings: EmailSettings, postman: Postman, totals: _Totals
+    ) -> None:
+        self._totals = totals
+        self._has_sent = False
         self._settings = settings
         self._postman = postman
         self._down: Problem | None = None
@@ -140,12 +242,12 @@ class _Run:
         self._closed = 0
         self._has_closed_to_news = False
 
-    def deliver(self, batch: _Batch, now: datetime) -> None:
+    def deliver(self, batch: _Batch, now: datetime) -> Work:
         """Send one claimed batch and write down what became of it."""
         try:
             if self._down is not None:
                 raise NotSent(self._down)
-            self._postman.open()
+            yield self._postman.open
             message = mail.compose(
                 batch.id, settings=self._settings, now=_present(now), link=keep_link
             )
@@ -154,7 +256,7 @@ class _Run:
                 # Connecting took so long that another process has it by now.
                 return
             batch = mine
-            self._postman.send(message)
+            yield partial(self._postman.send, message)
         except NotSent as failure:
             self._failed(batch, failure.problem, _present(now))
         except Exception as error:
@@ -169,7 +271,8 @@ class _Run:
         else:
             self._broken = self._closed = 0
             _mark_sent(batch, now=_present(now))
-            self.sent = replace(self.sent, mails=self.sent.mails + 1)
+            self._has_sent = True
+            self._totals.add(mails=1)
 
     def _failed(self, batch: _Batch, problem: Problem, now: datetime) -> None:
         logger.warning("mail to %s: %s", batch.recipient, problem.words)
@@ -177,10 +280,10 @@ class _Run:
             self._learn(problem, batch, now)
         if problem.is_permanent:
             _mark_refused(batch, problem)
-            self.sent = replace(self.sent, refused=self.sent.refused + 1)
+            self._totals.add(refused=1)
         else:
             _put_off(batch, problem, now=now)
-            self.sent = replace(self.sent, put_off=self.sent.put_off + 1)
+            self._totals.add(put_off=1)
 
     def _learn(self, problem: Problem, batch: _Batch, now: datetime) -> None:
         """Tell a server that is down from a mail that is unwelcome."""
@@ -210,7 +313,7 @@ class _Run:
         when it may have taken the others'.
         """
         is_suspect = self._broken or self._has_closed_to_news
-        if is_suspect and not self.sent.mails and self._down is None:
+        if is_suspect and not self._has_sent and self._down is None:
             _note_failing(now=now)
 
 
@@ -221,8 +324,13 @@ class _Claim(TypedDict):
 
 
 @transaction.atomic
-def claim(recipient: str, *, now: datetime) -> _Batch | None:
+def claim(
+    recipient: str, *, now: datetime, channel: Channel | None = None
+) -> _Batch | None:
     """Claim what may be sent to a recipient now; None when there is nothing.
+
+    ``recipient`` is a channel's lane when the channel is given: then its budget holds,
+    and nothing at all leaves while its server is left alone after a failure.
 
     Nothing new leaves beside a batch that somebody holds, because a close must not
     overtake its open: after a process is killed a person waits for what is left of
@@ -237,6 +345,8 @@ def claim(recipient: str, *, now: datetime) -> _Batch | None:
        for another attempt, so that open and close of one alert stand in one mail.
     """
     settings = lock_mail()
+    if channel is not None and not selectors.is_on(channel):
+        return None
     rows = Delivery.objects.filter(recipient=recipient)
     leased: _Claim = {
         "state": DeliveryState.SENDING,
@@ -267,8 +377,20 @@ def claim(recipient: str, *, now: datetime) -> _Batch | None:
             now + LEASE,
             is_fresh=False,
             has_news=False,
+            channel=channel.pk if channel else None,
         )
     if rows.filter(state=DeliveryState.SENDING).exists():
+        return None
+    group: timedelta | None = timedelta(seconds=settings.group_seconds)
+    if channel is not None:
+        if rows.filter(state=DeliveryState.RETRY, due_at__gt=now).exists():
+            return None
+        group = distance(
+            selectors.used_budget(channel, now),
+            per_hour=channel.per_hour,
+            group=CHANNEL_GROUP,
+        )
+    if group is None:
         return None
     fresh = rows.filter(
         state__in=[DeliveryState.PENDING, DeliveryState.RETRY], batch__isnull=True
@@ -278,11 +400,10 @@ def claim(recipient: str, *, now: datetime) -> _Batch | None:
         due_at=least["due_at"],
         attempted_at=rows.aggregate(at=Max("attempted_at"))["at"],
     )
-    group = timedelta(seconds=settings.group_seconds)
     if not may_send(waiting, group=group, now=now):
         return None
     batch = uuid.uuid4()
-    message_id = f"<{batch.hex}@{settings.domain}>"
+    message_id = str(batch) if channel else f"<{batch.hex}@{settings.domain}>"
     fresh.update(
         **leased, batch=batch, message_id=message_id, attempts=F("attempts") + 1
     )
@@ -293,6 +414,7 @@ def claim(recipient: str, *, now: datetime) -> _Batch | None:
         now + LEASE,
         is_fresh=True,
         has_news=least["attempts"] == 0,
+        channel=channel.pk if channel else None,
     )
 
 
@@ -310,7 +432,10 @@ def _mark_sent(batch: _Batch, *, now: datetime) -> None:
         Delivery.objects.filter(batch=batch.id).exclude(
             state__in=[DeliveryState.SENT, DeliveryState.HELD]
         ).update(state=DeliveryState.SENT, sent_at=now, lease_until=None, error="")
-        note_success(now=now)
+        if batch.channel is None:
+            note_success(now=now)
+        else:
+            posting.note_success(batch.channel, now=now)
 
 
 def _mark_refused(batch: _Batch, problem: Problem) -> None:
@@ -327,10 +452,15 @@ def _put_off(batch: _Batch, problem: Problem, *, now: datetime) -> None:
     # with what has happened meanwhile.
     is_untold = batch.is_fresh and problem.is_certain
     regroup = {"batch": None, "message_id": ""} if is_untold else {}
+    most = LAST_RETRY if batch.channel is None else CHANNEL_LAST_RETRY
+    pause = back_off(attempts, jitter=_jitter.random(), most=most)
+    if problem.retry_after is not None:
+        # Not sooner than asked for, and not all who were asked at the same instant.
+        pause = max(pause, problem.retry_after * (1 + 0.1 * _jitter.random()))
     _claimed(batch).update(
         state=DeliveryState.RETRY,
         lease_until=None,
-        due_at=now + back_off(attempts, jitter=_jitter.random()),
+        due_at=now + pause,
         error=problem.words,
         **regroup,
     )
@@ -359,10 +489,10 @@ def _note_answer(*, now: datetime) -> None:
 
 
 def hurry(*, now: datetime) -> int:
-    """Let everything that waits for another attempt be tried now; return how many."""
-    return Delivery.objects.filter(state=DeliveryState.RETRY, due_at__gt=now).update(
-        due_at=now
-    )
+    """Let every mail that waits for another attempt be tried now; return how many."""
+    return Delivery.objects.filter(
+        channel__isnull=True, state=DeliveryState.RETRY, due_at__gt=now
+    ).update(due_at=now)
 
 
 def _note_failure(problem: Problem, *, now: datetime, is_failing: bool = False) -> None:
@@ -380,8 +510,15 @@ def _note_failing(*, now: datetime) -> None:
 
 
 def give_up(*, now: datetime) -> int:
-    """Mark what could not be delivered for 24 h as failed; return how many."""
+    """Mark what could not be delivered for 24 h as failed; return how many.
+
+    What is for mail or a channel that is switched off waits for that to change.
+    """
+    is_on = Q(channel__is_enabled=True)
+    if selectors.email_settings().is_ready:
+        is_on |= Q(channel__isnull=True)
     late = Delivery.objects.filter(
+        is_on,
         Q(state__in=[DeliveryState.PENDING, DeliveryState.RETRY])
         | Q(state=DeliveryState.SENDING, lease_until__lte=now),
         give_up_at__lte=now,
@@ -413,7 +550,8 @@ def give_up_strangers(*, now: datetime) -> int:
         audience = selectors.audience()
         waiting = Delivery.objects.filter(
             Q(state__in=[DeliveryState.PENDING, DeliveryState.RETRY])
-            | Q(state=DeliveryState.SENDING, lease_until__lte=now)
+            | Q(state=DeliveryState.SENDING, lease_until__lte=now),
+            channel__isnull=True,
         )
         strangers = [
             (address, name)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import smtplib
 import socket
 import ssl
-import threading
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +17,7 @@ from django.core.mail.message import sanitize_address
 from console.kit import secrets
 from notifications.engine import Problem, Scope
 from notifications.models import EmailSettings, Security
+from notifications.transports.deadline import Deadline as _Deadline
 
 #: How long one answer of the server may take.
 TIMEOUT_SECONDS = 10
@@ -42,53 +41,6 @@ class NotSent(Exception):
         """Keep what is known about it."""
         super().__init__(problem.words)
         self.problem = problem
-
-
-class _Deadline:
-    """Breaks the connections it watches when a time is over.
-
-    smtplib bounds each read and not a dialogue, so a thread of its own shuts the
-    connection down; the read in hand then ends at once.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        """Take the time that there is from when it is entered."""
-        self.is_over = False
-        self._lock = threading.Lock()
-        self._watched: list[socket.socket] = []
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Self:
-        """Let the time run."""
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop the time."""
-        self._timer.cancel()
-        with self._lock:
-            for watched in self._watched:
-                watched.close()
-            self._watched.clear()
-
-    def watch(self, line: socket.socket) -> None:
-        """Break this connection too when the time is over."""
-        with self._lock:
-            # A twin, because TLS takes the socket over and puts another in its place.
-            self._watched.append(socket.socket(fileno=os.dup(line.fileno())))
-        if self.is_over:
-            self._end()
-
-    def _end(self) -> None:
-        with self._lock:
-            self.is_over = True
-            for watched in self._watched:
-                try:
-                    watched.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    # The server was faster.
-                    continue
 
 
 class _Plain(smtplib.SMTP):
@@ -152,6 +104,10 @@ class Postman:
         trace: TracebackType | None,
     ) -> None:
         """Say goodbye to the server."""
+        self.close()
+
+    def close(self) -> None:
+        """Say goodbye to the server; what was not opened is no matter."""
         if self._backend is not None:
             backend, self._backend = self._backend, None
             with _Deadline(DEADLINE_SECONDS) as deadline:

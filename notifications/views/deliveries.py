@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.views.decorators.http import require_POST, require_safe
 
@@ -40,6 +40,9 @@ SORTING = _sorting("recipient", "-pk")
 #: For those who see no addresses: their order would tell of them.
 MASKED_SORTING = _sorting()
 
+#: The channel that is none.
+MAIL = "mail"
+
 #: Who may see addresses, and what the mail server said of them.
 SEES_RECIPIENTS = "notifications.view_recipient"
 
@@ -47,8 +50,9 @@ SEES_RECIPIENTS = "notifications.view_recipient"
 def matching(query: QueryDict) -> QuerySet[Delivery]:
     """Return the messages that a query string of the log stands for.
 
-    ``state``, ``recipient`` (a part of the address) and ``alert`` (its number); raises
-    WrongInput for what is none.
+    ``state``, ``recipient`` (a part of the address, or of a channel's name), ``channel``
+    ("mail" or its number) and ``alert`` (its number); raises WrongInput for what is
+    none.
     """
     rows = selectors.deliveries()
     state = STATE.read(query)
@@ -60,7 +64,17 @@ def matching(query: QueryDict) -> QuerySet[Delivery]:
             f"Expected a part of an address, at most {ADDRESS_LENGTH} characters."
         )
     if recipient:
-        rows = rows.filter(recipient__icontains=recipient)
+        rows = rows.filter(
+            Q(channel__isnull=True, recipient__icontains=recipient)
+            | Q(channel__isnull=False, recipient_name__icontains=recipient)
+        )
+    channel = query.get("channel", "")
+    if channel == MAIL:
+        rows = rows.filter(channel__isnull=True)
+    elif channel:
+        rows = rows.filter(
+            channel=_number(channel, "“mail” or the number of a channel")
+        )
     alert = alert_of(query)
     if alert is not None:
         rows = rows.filter(event__alert=alert)
@@ -70,10 +84,12 @@ def matching(query: QueryDict) -> QuerySet[Delivery]:
 def alert_of(query: QueryDict) -> int | None:
     """Return the alert that a query string asks for."""
     text = query.get("alert", "")
-    if not text:
-        return None
+    return _number(text, "the number of an alert") if text else None
+
+
+def _number(text: str, expected: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise WrongInput(f"Expected the number of an alert, found {text[:40]!r}.")
+        raise WrongInput(f"Expected {expected}, found {text[:40]!r}.")
     return int(text)
 
 
@@ -82,7 +98,8 @@ def alert_of(query: QueryDict) -> int | None:
 def log(request: HttpRequest) -> HttpResponse:
     """List the messages, the newest first; addresses are for administrators."""
     may_see_recipients = request.user.has_perm(SEES_RECIPIENTS)
-    if request.GET.get("recipient", "").strip() and not may_see_recipients:
+    asked = [request.GET.get(name, "").strip() for name in ("recipient", "channel")]
+    if any(asked) and not may_see_recipients:
         # To look for an address is to ask whether it is there.
         raise Forbidden(SEES_RECIPIENTS)
     order = (SORTING if may_see_recipients else MASKED_SORTING).read(request)
@@ -105,17 +122,28 @@ def log(request: HttpRequest) -> HttpResponse:
                 },
             ),
             "recipient": request.GET.get("recipient", ""),
+            "channels": _choices(request.GET) if may_see_recipients else (),
             "alert": Alert.objects.filter(pk=alert).first() if alert else None,
             "without_alert": querystring.changed(request.GET, alert=None),
             "hidden": querystring.hidden(
-                request.GET, leave_out=("recipient", "page", "csrfmiddlewaretoken")
+                request.GET,
+                leave_out=("recipient", "channel", "page", "csrfmiddlewaretoken"),
             ),
             "is_filtered": any(
-                request.GET.get(name) for name in ("state", "recipient", "alert")
+                request.GET.get(name)
+                for name in ("state", "recipient", "channel", "alert")
             ),
             "menu": MENU.for_list(request, total=page.total),
         },
     )
+
+
+def _choices(query: QueryDict) -> list[tuple[str, str, bool]]:
+    """Return what the log can be narrowed to: value, name, whether it is chosen."""
+    rows = [("", "Mail and channels"), (MAIL, "Mail")]
+    rows += [(str(row.pk), row.name) for row in selectors.channels()]
+    chosen = query.get("channel", "")
+    return [(value, name, value == chosen) for value, name in rows]
 
 
 @require_POST

@@ -168,6 +168,8 @@ PAGES = {
     "reset-notifications": "/settings/notifications/reset/",
     "deliveries": "/settings/notifications/deliveries/",
     "email": "/settings/email/",
+    "channels": "/settings/channels/",
+    "add-channel": "/settings/channels/add/webhook/",
     "system": "/settings/system/",
     "users": "/settings/users/",
     "user": "/settings/users/{user}/",

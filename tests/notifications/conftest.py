@@ -8,6 +8,7 @@ import pytest
 
 from tests.notifications.factories import make_user, set_up_mail
 from tests.notifications.mailserver import MailServer
+from tests.notifications.webserver import WebServer
 
 
 @pytest.fixture
@@ -17,6 +18,15 @@ def server() -> Iterator[MailServer]:
     mail_server.start()
     yield mail_server
     mail_server.stop()
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    """A web server that answers 200 to everything."""
+    web_server = WebServer()
+    web_server.start()
+    yield web_server
+    web_server.stop()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from alerts.models import Alert, AlertEvent
 from console.accounts.models import User
 from console.accounts.roles import Role
 from console.kit import clock, secrets
-from notifications.models import EmailSettings, Recipient
+from notifications.models import Channel, EmailSettings, Recipient
 
 _numbers = itertools.count(1)
 
@@ -41,6 +41,25 @@ def set_up_mail(port: int, **fields: Any) -> EmailSettings:
         pk=EmailSettings.ONLY, defaults=values
     )
     return settings
+
+
+def make_channel(
+    name: str = "pager",
+    url: str = "http://127.0.0.1:9/hook",
+    *,
+    kind: str = "webhook",
+    secret: str = "spc_secret",
+    **fields: Any,
+) -> Channel:
+    """A channel to this machine, which is where the fakes of the tests are."""
+    values = {"allows_private": True, "created_at": clock.now(), **fields}
+    return Channel.objects.create(
+        name=name,
+        kind=kind,
+        sealed_url=secrets.encrypt(url),
+        sealed_secret=secrets.encrypt(secret if kind == "webhook" else ""),
+        **values,
+    )
 
 
 def make_alert(

@@ -1,6 +1,7 @@
 """A console process of its own, for tests that race or kill: ``-m ... WHAT ARGUMENT``.
 
-``seed PORT`` sets mail up with three recipients, ``raise N`` raises alerts, ``send
+``seed PORT`` sets mail up with three recipients, ``channel KIND:PORT`` mail with one or
+a channel alone, ``raise N`` raises alerts, ``send
 SECONDS`` sends what is due again and again, ``die`` sends and is killed before it can
 write that down, ``later SECONDS`` sends once as if that much later. ``storm N`` raises
 alerts in one transaction and prints when that was done (`time.monotonic`).
@@ -33,6 +34,7 @@ from notifications.services import sending  # noqa: E402
 from tests.notifications import factories  # noqa: E402
 from tests.notifications.factories import (  # noqa: E402
     make_alert,
+    make_channel,
     make_recipient,
     make_user,
     set_up_mail,
@@ -45,6 +47,14 @@ def main(what: str, argument: str = "0") -> None:
         make_user("ana")
         make_recipient("ops@example.org")
         make_recipient("pager@example.org")
+    elif what == "channel":
+        kind, _, port = argument.partition(":")
+        if kind == "mail":
+            set_up_mail(int(port))
+            make_user("ana")
+        else:
+            scheme = "http" if kind == "webhook" else "json"
+            make_channel("pager", f"{scheme}://127.0.0.1:{port}/hook", kind=kind)
     elif what == "raise":
         for number in range(int(argument)):
             make_alert(f"Tank-{number:02}", at=clock.now() - timedelta(seconds=5))
