@@ -81,6 +81,10 @@ class News(StrEnum):
     FLAPPING = "flapping"
     #: A silence is over, and it still holds.
     UNSILENCED = "unsilenced"
+    #: It still holds, and nobody has acknowledged it.
+    REMINDED = "reminded"
+    #: As before, and a route says who hears next.
+    ESCALATED = "escalated"
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ _STEP_WORDS = {
     AlertEvent.Kind.RELEASED.value: "fails by itself as well",
     AlertEvent.Kind.FLAPPING.value: "comes and goes",
     AlertEvent.Kind.UNSILENCED.value: "still holds after a silence",
+    AlertEvent.Kind.REMINDED.value: "still not acknowledged",
+    AlertEvent.Kind.ESCALATED.value: "not acknowledged in time, escalated",
 }
 
 
