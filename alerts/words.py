@@ -20,7 +20,7 @@ _WORDS = {
     _K.FLAPPING.value: "Comes and goes: from here on that is said once",
     _K.STEADIED.value: "Steady again",
     _K.UNSILENCED.value: "Still there when a silence ended",
-    _K.REMINDED.value: "Still not acknowledged: people are reminded",
+    _K.REMINDED.value: "Reminded",
     _K.ESCALATED.value: "Escalated",
 }
 

@@ -25,6 +25,7 @@ from notifications.services.drilling import (
     start_drill,
 )
 from notifications.services.failing import reconcile_delivery
+from notifications.services.following import follow_alerts
 from notifications.services.outbound import (
     HeartbeatFields,
     call_out,
@@ -57,6 +58,7 @@ __all__ = [
     "change_email_settings",
     "change_heartbeat",
     "change_kinds",
+    "follow_alerts",
     "reconcile_delivery",
     "remove_channel",
     "remove_recipient",
