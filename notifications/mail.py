@@ -28,10 +28,10 @@ from alerts.engine import Severity
 from alerts.models import EVIDENCE, Alert, AlertEvent
 from alerts.selectors import stands_apart
 from console.accounts.models import User
-from console.accounts.selectors import active_administrators
 from console.kit import humane
 from notifications.models import Delivery, EmailSettings
-from notifications.words import Told, one_line, subject
+from notifications.pace import Waits
+from notifications.words import Told, digest_counts, digest_subject, one_line, subject
 from storepoints import verdict
 from storepoints.states import Reason, State
 
@@ -97,7 +97,7 @@ def compose(
 ) -> EmailMultiAlternatives:
     """Return the mail of a claimed batch; the same batch gives the same Message-ID.
 
-    Its times are in the zone of the administrator with this address, else the
+    Its times are in the zone of the person with this address, else the
     console's own; it names the zone.
     """
     rows = list(
@@ -122,14 +122,15 @@ def _compose(
     ongoing = [item for item in items if not item.is_cleared]
     cleared = [item for item in items if item.is_cleared]
     also, also_more = _also_open(batch)
-    line = subject(told)
+    is_digest = all(Waits(row.waits_for).is_digest for row in rows)
+    line = digest_subject(told) if is_digest else subject(told)
     recipient, message_id = rows[0].recipient, rows[0].message_id
     context = {
         "subject": line,
         "ongoing": ongoing,
         "cleared": cleared,
         "is_one": len(told) == 1,
-        "title": _title(told),
+        "title": _title_of_digest(told) if is_digest else _title(told),
         "more": max(0, len(told) - LISTED),
         "also": also,
         "also_more": also_more,
@@ -140,7 +141,7 @@ def _compose(
         "zone": _zone_name(now),
     }
     return _message(
-        "alerts",
+        "digest" if is_digest else "alerts",
         context,
         to=recipient,
         message_id=message_id,
@@ -259,7 +260,7 @@ def _message(
 
 def _zone_of(address: str) -> tzinfo | None:
     """Return the time zone of whose address it is; None for the console's own."""
-    person = active_administrators().filter(email__iexact=address).first()
+    person = User.objects.filter(is_active=True, email__iexact=address).first()
     return person.zone if person else None
 
 
@@ -330,6 +331,12 @@ def _title(told: Sequence[Told]) -> str:
             else f"{humane.counted(cleared, 'alert')} cleared"
         )
     return ", ".join(parts)
+
+
+def _title_of_digest(told: Sequence[Told]) -> str:
+    """Return what stands first in a digest."""
+    ongoing = sum(not each.is_cleared for each in told)
+    return f"Digest: {digest_counts(ongoing, len(told) - ongoing)}"
 
 
 def _item(events: Sequence[AlertEvent], began: datetime | None) -> Item:
