@@ -543,7 +543,9 @@ class ReminderSettings(models.Model):
         constraints: ClassVar = [
             models.CheckConstraint(condition=Q(id=1), name="reminder_settings_one_row"),
             models.CheckConstraint(
-                condition=(Q(critical_seconds__isnull=True) | Q(critical_seconds__gte=60))
+                condition=(
+                    Q(critical_seconds__isnull=True) | Q(critical_seconds__gte=60)
+                )
                 & (Q(warning_seconds__isnull=True) | Q(warning_seconds__gte=60)),
                 name="reminder_settings_in_range",
             ),

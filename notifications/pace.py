@@ -6,6 +6,7 @@ change nobody is woken early, and no digest is left out or comes twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -15,6 +16,8 @@ from zoneinfo import ZoneInfo
 from alerts.schedule import DAY, LONGEST, Repeats, Schedule, Window, first_instant
 
 HOUR = timedelta(hours=1)
+
+UTC_ZONE = ZoneInfo("UTC")
 
 #: When a daily digest goes out unless somebody chose another time.
 MORNING = time(8)
@@ -92,7 +95,7 @@ class Clock:
 
     pace: Pace = Pace.NOW
     at: time = MORNING
-    zone: ZoneInfo = ZoneInfo("UTC")
+    zone: ZoneInfo = UTC_ZONE
 
     def after(self, instant: datetime) -> datetime:
         """Return when what is known at an instant is told: then, or later."""
@@ -154,17 +157,20 @@ def turn_of(
     return Turn(due_at, waits)
 
 
-def count_mails(due: list[datetime], *, group: timedelta) -> int:
+def count_mails(
+    due: Iterable[datetime], *, group: timedelta, gather: timedelta = timedelta(0)
+) -> int:
     """Return how many mails these make to one person: as `engine.may_send` lets them go.
 
-    ``due`` in order. One leaves when it is due and the group's distance from the
-    previous has passed, and takes along everything that is due by then.
+    ``due`` in order. One leaves so long after it is due (``gather``) and when the
+    group's distance from the previous has passed, and takes along what is due by then.
     """
     mails = 0
     left_at: datetime | None = None
     for each in due:
         if left_at is not None and each <= left_at:
             continue
-        left_at = each if left_at is None else max(each, left_at + group)
+        leaves_at = each + gather
+        left_at = leaves_at if left_at is None else max(leaves_at, left_at + group)
         mails += 1
     return mails

@@ -68,9 +68,7 @@ def listeners() -> list[Listener]:
         _add(found, listener_of_recipient(row, in_groups.get(row.pk, ())))
     named = set(Route.channels.through.objects.values_list("channel_id", flat=True))
     for channel in Channel.objects.filter(is_enabled=True).order_by("name", "pk"):
-        found[channel.lane] = listener_of_channel(
-            channel, is_named=channel.pk in named
-        )
+        found[channel.lane] = listener_of_channel(channel, is_named=channel.pk in named)
     return list(found.values())
 
 
@@ -95,6 +93,11 @@ def listener_of_channel(channel: Channel, *, is_named: bool) -> Listener:
         zone=console_zone(),
         is_channel=True,
     )
+
+
+def without_everything(listener: Listener) -> Listener:
+    """Return somebody as they are told once a route or a group names them."""
+    return replace(listener, hears_everything=False)
 
 
 def _add(found: dict[str, Listener], new: Listener) -> None:

@@ -15,11 +15,9 @@ from zoneinfo import ZoneInfo
 from alerts.coverage import About, Coverage
 from alerts.engine import Severity
 from notifications.engine import NAMED, Person
-from notifications.pace import Clock, Quiet, Turn, Waits, turn_of
+from notifications.pace import UTC_ZONE, Clock, Quiet, Turn, Waits, turn_of
 
 AT_ONCE = Clock()
-
-UTC_ZONE = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +85,20 @@ def plan(
     routes. An event that is the escalation of one route (its key) is told by that one
     alone; the others are not told by routes that escalate.
     """
-    is_urgent = about.severity == Severity.CRITICAL
-    matching = [
+    return make_appointments(
+        about,
+        listeners,
+        matching(about, rules, escalation=escalation),
+        with_everything=escalation is None,
+        now=now,
+    )
+
+
+def matching(
+    about: About, rules: Sequence[Rule], *, escalation: int | None = None
+) -> list[Rule]:
+    """Return the routes that tell an event, as `plan` has it."""
+    return [
         rule
         for rule in rules
         if (
@@ -98,23 +108,34 @@ def plan(
         )
         and rule.coverage.covers(about)
     ]
-    planned = []
-    for listener in listeners:
-        found = _best(
-            listener,
-            matching,
-            with_everything=escalation is None,
+
+
+def make_appointments(
+    about: About,
+    listeners: Iterable[Listener],
+    rules: Sequence[Rule],
+    *,
+    with_everything: bool,
+    now: datetime,
+) -> list[Appointment]:
+    """Return who hears by these routes, which match, and by hearing everything."""
+    is_urgent = about.severity == Severity.CRITICAL
+    found = (
+        _best(
+            each,
+            rules,
+            with_everything=with_everything,
             is_urgent=is_urgent,
             now=now,
         )
-        if found is not None:
-            planned.append(found)
-    return planned
+        for each in listeners
+    )
+    return [each for each in found if each is not None]
 
 
 def _best(
     listener: Listener,
-    matching: Sequence[Rule],
+    rules: Sequence[Rule],
     *,
     with_everything: bool,
     is_urgent: bool,
@@ -124,7 +145,7 @@ def _best(
     if listener.hears_everything and with_everything:
         turn = turn_of(AT_ONCE, listener.quiet, is_urgent=is_urgent, now=now)
         best = Appointment(listener, turn)
-    for rule in matching:
+    for rule in rules:
         if not rule.reaches(listener):
             continue
         turn = turn_of(rule.clock, listener.quiet, is_urgent=is_urgent, now=now)
@@ -148,12 +169,12 @@ def plan_close(
     has its turn, by the lane.
     """
     is_urgent = about.severity == Severity.CRITICAL
-    matching = [rule for rule in rules if rule.coverage.covers(about)]
+    covering = [rule for rule in rules if rule.coverage.covers(about)]
     planned = []
     for listener in told:
         open_turn = waiting.get(listener.lane)
         found = _best(
-            listener, matching, with_everything=True, is_urgent=is_urgent, now=now
+            listener, covering, with_everything=True, is_urgent=is_urgent, now=now
         ) or Appointment(
             listener, turn_of(AT_ONCE, listener.quiet, is_urgent=is_urgent, now=now)
         )
@@ -194,7 +215,7 @@ def sentence(planned: Sequence[Appointment], *, now: datetime) -> str:
     by: dict[int | None, list[Appointment]] = {}
     for each in planned:
         by.setdefault(each.rule.key if each.rule else None, []).append(each)
-    parts = []
+    parts: list[str] = []
     for group in by.values():
         rule = group[0].rule
         names = _names([_name(each.listener) for each in group])

@@ -177,15 +177,11 @@ def _events(
     found = []
     waited = humane.elapsed(now - started_at)
     if steps.reminds:
-        reminded = event(
-            alert.pk, AlertEvent.Kind.REMINDED, now, text=alert.text
-        )
+        reminded = event(alert.pk, AlertEvent.Kind.REMINDED, now, text=alert.text)
         reminded.note = f"nobody has acknowledged it for {waited}"
         found.append(reminded)
     for rule in steps.escalations:
-        escalated = event(
-            alert.pk, AlertEvent.Kind.ESCALATED, now, text=alert.text
-        )
+        escalated = event(alert.pk, AlertEvent.Kind.ESCALATED, now, text=alert.text)
         escalated.data = {"route": rule.key}
         escalated.note = (
             f"by route “{rule.name}”, nobody has acknowledged it for {waited}"

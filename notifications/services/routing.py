@@ -80,10 +80,10 @@ def _route_some(now: datetime) -> int:
     for event in events:
         key = event.routing, event.is_withheld, event.withheld_by_id
         alike.setdefault(key, []).append(event.pk)
-    for (sentence, is_withheld, silence), keys in alike.items():
+    for (words, is_withheld, silence), keys in alike.items():
         AlertEvent.objects.filter(pk__in=keys).update(
             routed_at=now,
-            routing=sentence,
+            routing=words,
             is_withheld=is_withheld,
             withheld_by=silence,
         )
@@ -154,7 +154,9 @@ class _Router:
         if not route.people and is_mailed and not why_no_mail and not planned:
             event.routing = self._why_nobody(news, heard) or route.sentence
         elif left_out and route.people:
-            event.routing += f"; nobody by mail: {self._why_no_mail or 'it is what fails'}"
+            event.routing += (
+                f"; nobody by mail: {self._why_no_mail or 'it is what fails'}"
+            )
         found = [
             self._delivery(event, by_lane[person.address]) for person in route.people
         ]

@@ -559,7 +559,8 @@ def give_up_moot(*, now: datetime) -> int:
         event__kind__in=FOLLOWING,
     )
     moot = waiting.filter(
-        is_acknowledged(now, of="event__alert__") | Q(event__alert__cleared_at__isnull=False)
+        is_acknowledged(now, of="event__alert__")
+        | Q(event__alert__cleared_at__isnull=False)
     )
     keys = list(moot.order_by("pk").values_list("pk", flat=True)[:MANY])
     if not keys:

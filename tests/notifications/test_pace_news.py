@@ -24,7 +24,9 @@ ZONES = st.sampled_from(
     ]
 )
 INSTANTS = st.datetimes(
-    datetime(2011, 1, 1), datetime(2031, 1, 1), timezones=st.just(UTC)
+    datetime(2011, 1, 1),  # noqa: DTZ001 - Hypothesis adds it
+    datetime(2031, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
 )
 TIMES = st.times().map(lambda at: at.replace(microsecond=0))
 
@@ -168,9 +170,7 @@ def test_it_is_never_quiet_at_the_end_of_quiet_hours(
         assert now.astimezone(zone).fold or zone.key == "Pacific/Apia"
 
 
-@given(
-    st.lists(st.integers(0, 10_000), max_size=60).map(sorted), st.integers(0, 3600)
-)
+@given(st.lists(st.integers(0, 10_000), max_size=60).map(sorted), st.integers(0, 3600))
 def test_it_counts_mails_as_they_would_leave(dues: list[int], group: int) -> None:
     start = datetime(2026, 7, 15, tzinfo=UTC)
     span = timedelta(seconds=group)

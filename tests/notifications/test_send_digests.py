@@ -186,7 +186,10 @@ def test_it_routes_five_hundred_events_by_fifty_routes_in_constant_queries() -> 
         with CaptureQueriesContext(connection) as queries:
             route()
         figures.append(
-            sum(not each["sql"].startswith("INSERT") for each in queries.captured_queries)
+            sum(
+                not each["sql"].startswith("INSERT")
+                for each in queries.captured_queries
+            )
         )
 
     # A second look whether there is more, because 500 are a full batch.
