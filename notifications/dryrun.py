@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from alerts import selectors as alerts
 from alerts.coverage import About
 from alerts.models import AlertEvent
 from notifications import reach, selectors
@@ -29,9 +28,7 @@ def past_events(now: datetime) -> tuple[list[Past], datetime, bool]:
     query, and one for the kinds; kinds that nobody is told of are left out.
     """
     since = now - SPAN
-    told = {
-        kind for kind, row in alerts.notification_settings().items() if row.is_mailed
-    }
+    told = selectors.ToldKinds()
     rows = (
         AlertEvent.objects.filter(kind__in=sorted(ASKED))
         .order_by("-pk")
@@ -52,7 +49,7 @@ def past_events(now: datetime) -> tuple[list[Past], datetime, bool]:
         if number == MOST_EVENTS:
             is_cut, since = True, found[-1].at if found else since
             break
-        if about[0] not in told:
+        if (about[0], about[3] or about[4]) not in told:
             continue
         key = tuple(about)
         if key not in known:

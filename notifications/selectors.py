@@ -21,6 +21,7 @@ from django.db.models import (
     Subquery,
 )
 
+from alerts import selectors as alerts
 from alerts.models import AlertEvent
 from console.kit import humane
 from notifications import reach
@@ -73,6 +74,22 @@ def outbound_heartbeat() -> OutboundHeartbeat:
     return OutboundHeartbeat.objects.filter(pk=only).first() or OutboundHeartbeat(
         pk=only
     )
+
+
+class ToldKinds:
+    """Which kinds of alerts anybody is told of; asked once, one query.
+
+    A kind that has left the catalogue is nothing to tell anybody about.
+    """
+
+    def __init__(self) -> None:
+        self._settings = alerts.notification_settings()
+
+    def __contains__(self, kind_and_destination: tuple[str, int | None]) -> bool:
+        """Return whether a kind is told, for alerts of a destination (None: of none)."""
+        kind, _destination = kind_and_destination
+        setting = self._settings.get(kind)
+        return setting is not None and setting.is_mailed
 
 
 def audience() -> list[Person]:

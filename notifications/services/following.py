@@ -19,7 +19,7 @@ from alerts import silences
 from alerts.models import Alert, AlertEvent
 from alerts.services import event, write_events
 from console.kit import humane
-from notifications import reach
+from notifications import reach, selectors
 from notifications.following import (
     SHORTEST,
     STARTS,
@@ -49,27 +49,24 @@ def follow_alerts(*, now: datetime) -> int:
     due = _due(rules, reminders, now)
     if due is None:
         return 0
+    told = selectors.ToldKinds()
     written = 0
     after = 0
     while keys := list(
         due.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:BATCH]
     ):
         with transaction.atomic():
-            written += _follow_some(keys, rules, reminders, now)
+            written += _follow_some(keys, rules, reminders, told, now)
         after = keys[-1]
     return written
 
 
 def following(now: datetime) -> QuerySet[Alert]:
-    """Return the alerts that are ongoing, not acknowledged and nobody else's matter."""
-    told = [
-        kind for kind, row in alerts.notification_settings().items() if row.is_mailed
-    ]
+    """Return the alerts that are ongoing, not acknowledged and not explained."""
     return Alert.objects.filter(
         alerts.is_active(now),
         Q(parent__isnull=True) | Q(parent__cleared_at__isnull=False),
         cleared_at__isnull=True,
-        kind__in=told,
     )
 
 
@@ -115,7 +112,11 @@ def _due(
 
 
 def _follow_some(
-    keys: list[int], rules: Sequence[Rule], reminders: Reminders, now: datetime
+    keys: list[int],
+    rules: Sequence[Rule],
+    reminders: Reminders,
+    told: selectors.ToldKinds,
+    now: datetime,
 ) -> int:
     locked = following(now).select_for_update(of=("self",)).filter(pk__in=keys)
     rows = {row.pk: row for row in locked.order_by("pk")}
@@ -124,6 +125,8 @@ def _follow_some(
     found: list[AlertEvent] = []
     for key, (started_at, reminded_at, escalated) in standing.items():
         alert = rows[key]
+        if (alert.kind, about[key].destination) not in told:
+            continue
         steps = decide_steps(
             Standing(about[key], started_at, reminded_at, escalated),
             rules,

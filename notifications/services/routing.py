@@ -8,7 +8,6 @@ from datetime import datetime
 
 from django.db import transaction
 
-from alerts import selectors as alerts
 from alerts import silences
 from alerts.coverage import About
 from alerts.models import AlertEvent, Silence
@@ -105,7 +104,7 @@ class _Router:
     ) -> None:
         self._why_no_mail = why_no_mail
         self._now = now
-        self._settings = alerts.notification_settings()
+        self._told_kinds = selectors.ToldKinds()
         self._listeners = reach.listeners()
         self._rules = reach.rules()
         asking = {
@@ -125,9 +124,8 @@ class _Router:
             event.routing = f"{NOT_MAILED} {moot}"
             return []
         heard = self._told.setdefault(event.alert_id, {})
-        setting = self._settings.get(event.alert.kind)
-        # A kind that has left the catalogue is nothing to tell anybody about.
-        is_mailed = setting is not None and setting.is_mailed
+        about = self._about[event.alert_id]
+        is_mailed = (about.kind, about.destination) in self._told_kinds
         why_no_mail = self._why_no_mail or (
             "mail is what fails" if failing_lane(event.alert) == "" else ""
         )

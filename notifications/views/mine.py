@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
-from alerts import selectors as alerts
 from alerts.catalogue import KINDS, Kind
 from alerts.engine import Severity
 from console.accounts.models import User
@@ -131,14 +130,14 @@ def _ways(
 def _kinds(
     listener: Listener, routes: list[tuple[Route, Rule]], counts: Any
 ) -> list[tuple[Severity, list[KindRow]]]:
-    settings = alerts.notification_settings()
+    told = selectors.ToldKinds()
     found = []
     for severity in Severity:
         rows = [
             KindRow(
                 kind,
                 _by(kind, listener, routes)
-                if settings[kind.slug].is_mailed
+                if (kind.slug, None) in told
                 else "not told to anybody: Send Email is off",
                 counts.get(kind.slug, 0),
             )

@@ -319,14 +319,14 @@ def test_it_replays_what_looking_every_minute_would_find(
     )
 
     expected: list[Followed] = []
-    state: tuple[datetime | None, datetime | None, frozenset[int]]
-    state = (None, None, frozenset())
+    start: datetime | None = None
+    reminded: datetime | None = None
+    escalated: frozenset[int] = frozenset()
     for number in range(3001):
         for at, change in rows:
             if at == number:
-                is_start = change is Change.START
-                state = (minute(number) if is_start else None, None, frozenset())
-        start, reminded, escalated = state
+                start = minute(number) if change is Change.START else None
+                reminded, escalated = None, frozenset()
         if start is None:
             continue
         steps = decide_steps(
@@ -337,9 +337,9 @@ def test_it_replays_what_looking_every_minute_would_find(
         )
         if steps.reminds:
             expected.append(Followed(minute(number)))
-            state = (start, minute(number), state[2])
+            reminded = minute(number)
         for each in steps.escalations:
             expected.append(Followed(minute(number), each))
-            state = (start, state[1], state[2] | {each.key})
+            escalated |= {each.key}
     key = [(each.at, each.rule is None) for each in found]
     assert sorted(key) == sorted((each.at, each.rule is None) for each in expected)
