@@ -18,7 +18,7 @@ SPAN = timedelta(days=30)
 
 #: How many events it looks at, and how many messages it works out: some seconds.
 MOST_EVENTS = 100_000
-MOST_MESSAGES = 300_000
+MOST_MESSAGES = 200_000
 
 
 def past_events(now: datetime) -> tuple[list[Past], datetime, bool]:
