@@ -248,7 +248,7 @@ class _World:
         count = self._counts[lane]
         count.messages += 1
         count.kinds[about.kind] += 1
-        count.routes[appointment.rule.name if appointment.rule else ""] += 1
+        count.routes[_by(appointment)] += 1
         count.quiet += turn.waits is Waits.QUIET
         count.reminders += kind == News.REMINDED
         count.escalations += kind == News.ESCALATED
@@ -267,6 +267,15 @@ class _World:
             )
         found = [each for each in self._counts.values() if each.messages]
         return tuple(sorted(found, key=lambda each: (-each.mails, each.listener.name)))
+
+
+def _by(appointment: Appointment) -> str:
+    """Return by what somebody hears: a route's name, or why without one."""
+    if appointment.rule is not None:
+        return appointment.rule.name
+    if appointment.listener.hears_everything:
+        return "everything"
+    return "told before"
 
 
 def _gather(messages: list[_Message]) -> None:

@@ -281,10 +281,7 @@ def shown_run(run: Simulation, before: dict[str, int] | None = None) -> dict[str
             "name": _name(each.listener),
             "count": each,
             "words": mails_words(each.mails, is_channel=each.listener.is_channel),
-            "routes": [
-                (name or "everything", count)
-                for name, count in each.routes.most_common()
-            ],
+            "routes": each.routes.most_common(),
             "before": None if before is None else before.get(each.listener.lane, 0),
         }
         for each in run.counts
