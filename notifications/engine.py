@@ -39,6 +39,9 @@ CHANNEL_LANE = "channel:"
 #: What the sentence about an event's routing begins with when nobody hears.
 NOT_MAILED = "not mailed:"
 
+#: Why, when there is nobody at all.
+NOT_REACHED = "there are no recipients"
+
 #: How many names the sentence about an event's routing has before "and N more".
 NAMED = 20
 
@@ -146,7 +149,7 @@ def decide_route(
     if not people:
         return Route(
             (),
-            f"{NOT_MAILED} there are no recipients, and no administrator has an address "
+            f"{NOT_MAILED} {NOT_REACHED}, and no administrator has an address "
             "(Settings > Notifications)",
         )
     return Route(people, say(people) if say else f"to {_names(people)}")

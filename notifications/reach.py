@@ -92,6 +92,7 @@ def listener_of_channel(channel: Channel, *, is_named: bool) -> Listener:
         hears_everything=not is_named,
         zone=console_zone(),
         is_channel=True,
+        is_failing=channel.failing_since is not None,
     )
 
 

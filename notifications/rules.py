@@ -34,6 +34,7 @@ class Listener:
     quiet: Quiet | None = None
     zone: ZoneInfo = UTC_ZONE
     is_channel: bool = False
+    is_failing: bool = False
 
     @property
     def person(self) -> Person:
@@ -210,7 +211,8 @@ def remind(
 def sentence(planned: Sequence[Appointment], *, now: datetime) -> str:
     """Return who hears, by what and when, in words; "" for nobody.
 
-    ``to ana, ben; by route “Pager” to ops; carl waits for quiet hours until 07:00 CET``.
+    ``to ana, ben; by chat; by route “Pager” to channel “ops”; ben waits for quiet hours
+    until 07:00 CET``.
     """
     by: dict[int | None, list[Appointment]] = {}
     for each in planned:
@@ -220,7 +222,13 @@ def sentence(planned: Sequence[Appointment], *, now: datetime) -> str:
         rule = group[0].rule
         names = _names([_name(each.listener) for each in group])
         if rule is None:
-            parts.insert(0, f"to {names}")
+            people = [_name(each.listener) for each in group if not _is_channel(each)]
+            channels = [each.listener.name for each in group if _is_channel(each)]
+            parts[:0] = [
+                f"{word} {_names(found)}"
+                for word, found in (("to", people), ("by", channels))
+                if found
+            ]
             continue
         part = f"by route “{rule.name}” to {names}"
         if rule.clock.waits.is_digest:
@@ -243,6 +251,10 @@ def local_time(instant: datetime, zone: ZoneInfo, now: datetime) -> str:
     local = instant.astimezone(zone)
     is_today = local.date() == now.astimezone(zone).date()
     return f"{local:%H:%M %Z}" if is_today else f"{local:%Y-%m-%d %H:%M %Z}"
+
+
+def _is_channel(appointment: Appointment) -> bool:
+    return appointment.listener.is_channel
 
 
 def _name(listener: Listener) -> str:

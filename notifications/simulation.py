@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from alerts.coverage import About
-from notifications.engine import GATHER, News
+from notifications.engine import CHANNEL_GROUP, GATHER, News
 from notifications.following import STARTS, Change, Reminders, replay
 from notifications.pace import Turn, Waits, count_mails
 from notifications.rules import (
@@ -261,7 +261,8 @@ class _World:
             # What would only leave after now is still a mail of these events.
             due = sorted(each.due_at for each in messages)
             count = self._counts[lane]
-            count.mails = count_mails(due, group=group, gather=GATHER)
+            distance = CHANNEL_GROUP if count.listener.is_channel else group
+            count.mails = count_mails(due, group=distance, gather=GATHER)
             count.digests = len(
                 {each.due_at for each in messages if each.waits.is_digest}
             )

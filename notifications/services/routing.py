@@ -16,9 +16,11 @@ from notifications.engine import (
     CHANNEL_LANE,
     GATHER,
     NOT_MAILED,
+    NOT_REACHED,
     PATIENCE,
     News,
     Person,
+    Route,
     decide_route,
     still_mailed,
 )
@@ -125,45 +127,74 @@ class _Router:
             return []
         heard = self._told.setdefault(event.alert_id, {})
         about = self._about[event.alert_id]
-        is_mailed = (about.kind, about.destination) in self._told_kinds
-        why_no_mail = self._why_no_mail or (
-            "mail is what fails" if failing_lane(event.alert) == "" else ""
-        )
+        is_told = (about.kind, about.destination) in self._told_kinds
+        failing = failing_lane(event.alert)
         planned = self._plan(event, news, heard)
-        left_out = 0
-        if why_no_mail and (news is not News.CLEARED or not self._why_no_mail):
-            # Other channels carry it all the same.
-            by_channel = [each for each in planned if each.listener.is_channel]
-            if by_channel:
-                left_out = len(planned) - len(by_channel)
-                planned, why_no_mail = by_channel, ""
+        if failing is not None and news is not News.CLEARED:
+            # What fails cannot tell that it does, and neither can another that fails.
+            planned = [
+                each
+                for each in planned
+                if each.listener.lane != failing and not each.listener.is_failing
+            ]
         by_lane = {each.listener.lane: each for each in planned}
+        by_mail = [each for each in planned if not each.listener.is_channel]
+        by_channel = (
+            [each for each in planned if each.listener.is_channel]
+            if is_told or news is News.CLEARED
+            else []
+        )
+
+        def say(people: Sequence[Person]) -> str:
+            found = [by_lane[person.address] for person in people]
+            if news is not News.CLEARED:
+                found += by_channel
+            return sentence(found, now=self._now)
+
         route = decide_route(
             news,
-            audience=[each.listener.person for each in planned],
-            told=list(heard.values()),
-            is_mailed=is_mailed,
-            why_no_mail=why_no_mail,
-            say=lambda people: sentence(
-                [by_lane[person.address] for person in people], now=self._now
-            ),
+            audience=[each.listener.person for each in by_mail],
+            told=[
+                person
+                for lane, person in heard.items()
+                if not lane.startswith(CHANNEL_LANE)
+            ],
+            is_mailed=is_told,
+            why_no_mail=self._why_no_mail
+            or ("mail is what fails" if failing == "" else ""),
+            say=say,
         )
-        event.routing = route.sentence
-        if not route.people and is_mailed and not why_no_mail and not planned:
-            event.routing = self._why_nobody(news, heard) or route.sentence
-        elif left_out and route.people:
-            event.routing += (
-                f"; nobody by mail: {self._why_no_mail or 'it is what fails'}"
-            )
-        found = [
-            self._delivery(event, by_lane[person.address]) for person in route.people
-        ]
+        event.routing = self._words(news, route, by_mail, by_channel)
+        chosen = [by_lane[person.address] for person in route.people] + by_channel
+        found = [self._delivery(event, each) for each in chosen]
         if news is News.CLEARED:
             heard.clear()
         else:
-            heard.update({person.address: person for person in route.people})
+            heard.update({each.listener.lane: each.listener.person for each in chosen})
         self._note_waiting(event, news, found)
         return found
+
+    def _words(
+        self,
+        news: News,
+        route: Route,
+        by_mail: Sequence[Appointment],
+        by_channel: Sequence[Appointment],
+    ) -> str:
+        """Return the sentence of an event: about mail, then about other channels."""
+        channels = sentence(by_channel, now=self._now)
+        if route.people and news is not News.CLEARED:
+            return route.sentence
+        if channels:
+            # Nothing was to be mailed anyway: then that is not what there is to say.
+            return f"{route.sentence}; {channels}" if by_mail else channels
+        if by_mail or not self._listeners or self._why_no_mail:
+            return route.sentence
+        if news is News.ESCALATED:
+            return f"{NOT_MAILED} its route reaches nobody any more"
+        if news is News.CLEARED or NOT_REACHED not in route.sentence:
+            return route.sentence
+        return f"{NOT_MAILED} no route tells anybody of it"
 
     def _plan(
         self, event: AlertEvent, news: News, heard: Mapping[str, Person]
@@ -206,13 +237,6 @@ class _Router:
         lanes = [person.address for person in people]
         lanes += [lane for lane in heard if lane.startswith(CHANNEL_LANE)]
         return [by_lane[lane] for lane in lanes if lane in by_lane]
-
-    def _why_nobody(self, news: News, heard: Mapping[str, Person]) -> str:
-        if news is News.ESCALATED:
-            return f"{NOT_MAILED} its route reaches nobody any more"
-        if news is News.CLEARED or not self._listeners:
-            return ""
-        return f"{NOT_MAILED} no route tells anybody of it"
 
     def _note_waiting(
         self, event: AlertEvent, news: News, made: Sequence[Delivery]

@@ -17,6 +17,7 @@ from alerts.models import Alert, AlertEvent, NotificationSetting
 from console.accounts.models import User
 from console.kit import clock
 from notifications import dryrun, services
+from notifications.simulation import Simulation
 from tests.notifications.factories import (
     clear,
     make_alert,
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.django_db
 START = datetime(2026, 7, 15, 18, 45, tzinfo=UTC)
 
 
-def mails(run: dryrun.Simulation) -> dict[str, int]:
+def mails(run: Simulation) -> dict[str, int]:
     return {each.listener.lane: each.mails for each in run.counts}
 
 
