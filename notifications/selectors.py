@@ -59,8 +59,8 @@ def email_settings() -> EmailSettings:
 
 
 def recipients() -> QuerySet[Recipient]:
-    """Return the addresses that were added."""
-    return Recipient.objects.order_by("address")
+    """Return the addresses that were added, with their groups."""
+    return Recipient.objects.prefetch_related("groups").order_by("address")
 
 
 def channels() -> QuerySet[Channel]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from datetime import datetime, timedelta
 
+import jsonschema
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -13,8 +16,9 @@ from alerts.models import AlertEvent
 from console.accounts.models import User
 from console.accounts.roles import Role
 from console.kit import clock
-from notifications import selectors, services
+from notifications import messages, selectors, services
 from notifications.models import Delivery
+from notifications.transports import webhook
 from notifications.words import Told, digest_subject
 from tests.factories import make_server
 from tests.notifications.factories import (
@@ -346,3 +350,30 @@ def test_it_words_the_subject_of_a_digest(
     ]
 
     assert digest_subject(told) == line
+
+
+def test_it_says_in_a_channel_that_it_is_a_digest_and_since_when(
+    frozen: clock.FrozenClock,
+) -> None:
+    chat = make_channel("chat")
+    make_route("Hourly", channels=[chat], pace="hourly")
+    alert = make_alert("Tank-01")
+    make_alert("Tank-02")
+    frozen.tick(4 * 3600)
+    services.follow_alerts(now=clock.now())
+    route()
+    batch = uuid.uuid4()
+    waiting = Delivery.objects.filter(channel=chat)
+
+    waiting.update(batch=batch)
+    digest = messages.compose(batch, now=clock.now())
+    waiting.filter(event__kind="raised").update(batch=None)
+    waiting.exclude(event__alert=alert).update(batch=None)
+    reminder = messages.compose(batch, now=clock.now())
+
+    assert digest.title == "Digest: 2 open"
+    assert reminder.title == ("Digest: 1 open: Store point is unavailable: Tank-01")
+    assert "Since 2026-07-15 12:00:00" in reminder.body
+    schema = json.loads(webhook.SCHEMA.read_text())
+    jsonschema.validate(reminder.payload, schema)
+    assert reminder.payload["alerts"][0]["events"][0]["type"] == "reminded"
