@@ -170,6 +170,8 @@ class AlertEvent(models.Model):
         FLAPPING = "flapping"
         STEADIED = "steadied"
         UNSILENCED = "unsilenced"
+        REMINDED = "reminded"
+        ESCALATED = "escalated"
 
     #: Events that are worth a message; the others are for the timeline.
     NEWS: ClassVar = (
@@ -180,6 +182,8 @@ class AlertEvent(models.Model):
         Kind.RELEASED,
         Kind.FLAPPING,
         Kind.UNSILENCED,
+        Kind.REMINDED,
+        Kind.ESCALATED,
     )
 
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="events")
@@ -199,7 +203,8 @@ class AlertEvent(models.Model):
     )
     # When news that a silence kept was made up for, or was no longer needed.
     settled_at = models.DateTimeField(null=True)
-    # What undoing it needs: the acknowledgement that was taken back.
+    # What undoing it needs: the acknowledgement that was taken back. Of an escalation:
+    # the route that is its next step.
     data = models.JSONField(default=dict, blank=True)
 
     class Meta:
@@ -221,6 +226,8 @@ class AlertEvent(models.Model):
                         "flapping",
                         "steadied",
                         "unsilenced",
+                        "reminded",
+                        "escalated",
                     ]
                 ),
                 name="alert_event_kind_is_known",

@@ -25,10 +25,14 @@ from storepoints.states import MEASURED
 MANY = 5_000
 
 
-def is_acknowledged(now: datetime) -> Q:
-    """Return the condition that a person has seen an alert, expiry reckoned now."""
-    return Q(acknowledged_at__isnull=False) & (
-        Q(acknowledged_until__isnull=True) | Q(acknowledged_until__gt=now)
+def is_acknowledged(now: datetime, *, of: str = "") -> Q:
+    """Return the condition that a person has seen an alert, expiry reckoned now.
+
+    ``of`` leads to it from a row that is related to it: "event__alert__".
+    """
+    return Q((f"{of}acknowledged_at__isnull", False)) & (
+        Q((f"{of}acknowledged_until__isnull", True))
+        | Q((f"{of}acknowledged_until__gt", now))
     )
 
 

@@ -62,7 +62,7 @@ def silence_of(
         return {}
     silences.sort(key=lambda row: row.window.ends_at if row.window else now)
     rows = list(alerts)
-    about = _about(rows)
+    about = about_of(rows)
     return {
         row.pk: silence
         for silence in silences
@@ -71,8 +71,8 @@ def silence_of(
     }
 
 
-def _about(alerts: Iterable[Alert]) -> dict[int, About]:
-    """Return what silences look at of each alert, by its key; two queries."""
+def about_of(alerts: Iterable[Alert]) -> dict[int, About]:
+    """Return what silences and routes look at of each alert, by its key; two queries."""
     rows = list(alerts)
     servers = {row.server_id for row in rows if row.server_id}
     destinations: dict[int | None, int] = {}

@@ -20,10 +20,17 @@ _WORDS = {
     _K.FLAPPING.value: "Comes and goes: from here on that is said once",
     _K.STEADIED.value: "Steady again",
     _K.UNSILENCED.value: "Still there when a silence ended",
+    _K.REMINDED.value: "Reminded",
+    _K.ESCALATED.value: "Escalated",
 }
 
 #: Events whose own text is the alert's, which stands above.
-_SAID_ABOVE = frozenset({_K.RAISED.value, _K.REOPENED.value, _K.RELEASED.value})
+_SAID_ABOVE = frozenset(
+    {
+        *(_K.RAISED.value, _K.REOPENED.value, _K.RELEASED.value),
+        *(_K.REMINDED.value, _K.ESCALATED.value),
+    }
+)
 
 
 def event_words(event: AlertEvent) -> str:

@@ -294,6 +294,11 @@ CONSUMED_QUEUES = ("console", "reports", "notifications")
 CELERY_TASK_ROUTES = {
     "storepoints.record_report": {"queue": "reports"},
     # It must not wait behind mail that it measures.
+    "notifications.follow_alerts": {
+        "task": "notifications.follow_alerts",
+        "schedule": 15.0,
+        "options": {"expires": 30},
+    },
     "notifications.advance_drill": {"queue": "console"},
     "notifications.*": {"queue": "notifications"},
 }

@@ -117,4 +117,5 @@ class Watchman:
         reconcile_console({CHECKS: pulse.tick_at or silent_since}, now=now)
         if now - self._delivered_at > DELIVERY_PAUSE:
             self._delivered_at = now
+            notifications.follow_alerts(now=now)
             notifications.sweep(now=now)

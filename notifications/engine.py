@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -41,6 +41,9 @@ CHANNEL_LANE = "channel:"
 
 #: What the sentence about an event's routing begins with when nobody hears.
 NOT_MAILED = "not mailed:"
+
+#: Why, when there is nobody at all.
+NOT_REACHED = "there are no recipients"
 
 #: How many names the sentence about an event's routing has before "and N more".
 NAMED = 20
@@ -84,6 +87,10 @@ class News(StrEnum):
     FLAPPING = "flapping"
     #: A silence is over, and it still holds.
     UNSILENCED = "unsilenced"
+    #: It still holds, and nobody has acknowledged it.
+    REMINDED = "reminded"
+    #: As before, and a route says who hears next.
+    ESCALATED = "escalated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,7 @@ def decide_route(
     told: Iterable[Person],
     is_mailed: bool,
     why_no_mail: str,
+    say: Callable[[Sequence[Person]], str] | None = None,
 ) -> Route:
     """Return who hears of an event.
 
@@ -130,11 +138,11 @@ def decide_route(
     raised, came back or got worse since it last cleared. If the open was sent, the
     close is always sent, whatever was switched off meanwhile, to those of them who are
     still in the ``audience``. ``why_no_mail`` is not empty when no mail can be sent
-    now; a close then waits until it can.
+    now; a close then waits until it can. ``say`` puts into words who hears and when.
     """
     if news is News.CLEARED:
         return _route_close(
-            told, audience, is_mailed=is_mailed, why_no_mail=why_no_mail
+            told, audience, is_mailed=is_mailed, why_no_mail=why_no_mail, say=say
         )
     if why_no_mail:
         return Route((), f"{NOT_MAILED} {why_no_mail}")
@@ -144,10 +152,10 @@ def decide_route(
     if not people:
         return Route(
             (),
-            f"{NOT_MAILED} there are no recipients, and no administrator has an address "
+            f"{NOT_MAILED} {NOT_REACHED}, and no administrator has an address "
             "(Settings > Notifications)",
         )
-    return Route(people, f"to {_names(people)}")
+    return Route(people, say(people) if say else f"to {_names(people)}")
 
 
 def _route_close(
@@ -156,6 +164,7 @@ def _route_close(
     *,
     is_mailed: bool,
     why_no_mail: str,
+    say: Callable[[Sequence[Person]], str] | None,
 ) -> Route:
     before = tuple(told)
     if not before:
@@ -165,7 +174,7 @@ def _route_close(
         return Route(
             (), f"{NOT_MAILED} who was mailed that it was raised is mailed no longer"
         )
-    sentence = f"to {_names(people)}"
+    sentence = say(people) if say else f"to {_names(people)}"
     if not is_mailed:
         sentence += (
             ", who were mailed that it was raised (Send Email is off for this kind now)"

@@ -30,11 +30,11 @@ from alerts.engine import Severity
 from alerts.models import EVIDENCE, Alert, AlertEvent
 from alerts.selectors import count_held, stands_apart
 from console.accounts.models import User
-from console.accounts.selectors import active_administrators
 from console.kit import humane
 from notifications import links
 from notifications.models import Delivery, EmailSettings, MailLink
-from notifications.words import Told, one_line, subject
+from notifications.pace import Waits
+from notifications.words import Told, digest_counts, digest_subject, one_line, subject
 from storepoints import verdict
 from storepoints.states import Reason, State
 
@@ -100,6 +100,8 @@ _STEP_WORDS = {
     AlertEvent.Kind.RELEASED.value: "fails by itself as well",
     AlertEvent.Kind.FLAPPING.value: "comes and goes",
     AlertEvent.Kind.UNSILENCED.value: "still holds after a silence",
+    AlertEvent.Kind.REMINDED.value: "still not acknowledged",
+    AlertEvent.Kind.ESCALATED.value: "not acknowledged in time, escalated",
 }
 
 
@@ -112,9 +114,9 @@ def compose(
 ) -> EmailMultiAlternatives:
     """Return the mail of a claimed batch; the same batch gives the same Message-ID.
 
-    Its times are in the zone of the administrator with this address, else the
-    console's own; it names the zone. With ``link`` it has one to acknowledge what it
-    lists, unless the settings say that mails have none.
+    Its times are in the zone of the person with this address, else the console's own;
+    it names the zone. With ``link`` it has one to acknowledge what it lists, unless the
+    settings say that mails have none.
     """
     rows = list(
         Delivery.objects.filter(batch=batch)
@@ -150,7 +152,8 @@ def _compose(
     ]
     ongoing = [item for item in items if not item.is_cleared]
     cleared = [item for item in items if item.is_cleared]
-    line = subject(told)
+    is_digest = all(Waits(row.waits_for).is_digest for row in rows)
+    line = digest_subject(told) if is_digest else subject(told)
     recipient, message_id = rows[0].recipient, rows[0].message_id
     others, others_more = _others(batch, recipient)
     made = None
@@ -163,7 +166,7 @@ def _compose(
         "cleared": cleared,
         "is_one": len(told) == 1,
         "has_parts": bool(ongoing and cleared),
-        "title": _title(told),
+        "title": _title_of_digest(told) if is_digest else _title(told),
         "more": max(0, len(told) - LISTED),
         "others": others,
         "others_more": others_more,
@@ -177,7 +180,7 @@ def _compose(
         "zone": _zone_name(now),
     }
     return _message(
-        "alerts",
+        "digest" if is_digest else "alerts",
         context,
         to=recipient,
         message_id=message_id,
@@ -297,7 +300,7 @@ def _message(
 
 def _zone_of(address: str) -> tzinfo | None:
     """Return the time zone of whose address it is; None for the console's own."""
-    person = active_administrators().filter(email__iexact=address).first()
+    person = User.objects.filter(is_active=True, email__iexact=address).first()
     return person.zone if person else None
 
 
@@ -388,6 +391,12 @@ def _title(told: Sequence[Told]) -> str:
             else f"{humane.counted(cleared, 'alert')} cleared"
         )
     return ", ".join(parts)
+
+
+def _title_of_digest(told: Sequence[Told]) -> str:
+    """Return what stands first in a digest."""
+    ongoing = sum(not each.is_cleared for each in told)
+    return f"Digest: {digest_counts(ongoing, len(told) - ongoing)}"
 
 
 def _item(

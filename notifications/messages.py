@@ -15,7 +15,8 @@ from alerts.engine import Severity
 from alerts.models import AlertEvent
 from console.kit import humane
 from notifications.models import Delivery
-from notifications.words import Told, one_line, subject
+from notifications.pace import Waits
+from notifications.words import Told, digest_subject, one_line, subject
 
 #: The version of a webhook's body (transports/webhook.schema.json).
 VERSION = 1
@@ -54,12 +55,15 @@ def compose(batch: uuid.UUID, *, now: datetime) -> Message:
         .order_by("event__pk")
     )
     grouped: dict[int, list[AlertEvent]] = {}
+    is_digest = True
     for row in rows:
+        is_digest &= Waits(row.waits_for).is_digest
         grouped.setdefault(row.event.alert_id, []).append(row.event)
     if not grouped:
         raise Gone(f"expected deliveries of the batch {batch}")
     alerts = sorted(grouped.values(), key=_order)
-    line = subject([_told(events) for events in alerts])
+    told = [_told(events) for events in alerts]
+    line = digest_subject(told) if is_digest else subject(told)
     ongoing = [events for events in alerts if not _is_cleared(events)]
     worst = min((events[0].alert.severity for events in ongoing), default=None)
     return Message(
@@ -148,7 +152,7 @@ def _body(alerts: Sequence[Sequence[AlertEvent]], batch: uuid.UUID) -> str:
         mark = "Cleared" if is_cleared else Severity(alert.severity).label
         lines += [
             f"[{mark}] {_text(events)}",
-            f"{'Cleared' if is_cleared else 'Since'} {_at(events[-1].at)}, reported by "
+            f"{'Cleared' if is_cleared else 'Since'} {_at(_since(events))}, reported by "
             f"{one_line(alert.reported_by, 100)}",
             _url(alert.get_absolute_url()),
             "",
@@ -158,6 +162,13 @@ def _body(alerts: Sequence[Sequence[AlertEvent]], batch: uuid.UUID) -> str:
         lines += [f"And {humane.counted(more, 'more alert')}: {_url('/alerts/')}", ""]
     lines.append(f"Message {batch.hex[-12:]}")
     return "\n".join(lines)
+
+
+def _since(events: Sequence[AlertEvent]) -> datetime:
+    """Return since when what a message tells of an alert has been so."""
+    steps = (AlertEvent.Kind.REMINDED, AlertEvent.Kind.ESCALATED)
+    changes = [event.at for event in events if event.kind not in steps]
+    return changes[-1] if changes else events[0].alert.raised_at
 
 
 def _order(events: Sequence[AlertEvent]) -> tuple[bool, int, datetime, int]:

@@ -14,10 +14,18 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.urls import reverse
 
+from alerts.coverage import Coverage
 from alerts.models import Alert, AlertEvent
 from notifications.drill_steps import Outcome
 from notifications.engine import CHANNEL_LANE, UNSENT, DeliveryState
-from storepoints.models import NAME_LENGTH, PATH_LENGTH, StorePoint
+from notifications.pace import MORNING, Pace, Waits
+from storepoints.models import (
+    NAME_LENGTH,
+    PATH_LENGTH,
+    Destination,
+    Server,
+    StorePoint,
+)
 
 ADDRESS_LENGTH = 254  # RFC 5321, 4.5.3.1.3: a path of 256 octets with its brackets.
 
@@ -304,6 +312,10 @@ class Delivery(models.Model):
     )
     recipient = models.CharField(max_length=ADDRESS_LENGTH)
     recipient_name = models.CharField(max_length=ADDRESS_LENGTH, blank=True)
+    # What it waits for on purpose until it is due: quiet hours, or a digest.
+    waits_for = models.CharField(
+        max_length=8, blank=True, choices=[(each.value, each.name) for each in Waits]
+    )
     state = models.CharField(
         max_length=8,
         default=DeliveryState.PENDING.value,
@@ -427,6 +439,160 @@ class MailLink(models.Model):
     def __str__(self) -> str:
         """Return whose it is."""
         return f"link in a mail to {self.recipient}"
+
+
+class Group(models.Model):
+    """People and addresses that routes tell of alerts.
+
+    A recipient in a group hears only what the routes of its groups say, administrators
+    everything all the same.
+    """
+
+    name = models.CharField(max_length=NAME_LENGTH)
+    users = models.ManyToManyField(
+        settings.AUTH_USER_MODEL, blank=True, related_name="told_groups"
+    )
+    recipients = models.ManyToManyField(Recipient, blank=True, related_name="groups")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        """One row for each name, in whatever case."""
+
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="group_name_is_unique",
+                violation_error_message="Another group has this name.",
+            ),
+            models.CheckConstraint(condition=~Q(name=""), name="group_has_name"),
+        ]
+
+    def __str__(self) -> str:
+        """Return its name."""
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """Return the address of its page."""
+        return reverse("notifications:group", args=[self.pk])
+
+
+class Route(models.Model):
+    """Which alerts are told to whom, and how soon.
+
+    Each of ``severities``, ``kinds``, ``destination`` and ``server`` narrows it, and
+    what is left empty does not. ``after_seconds`` makes it a step of escalation: it
+    tells what nobody has acknowledged that long after it was raised.
+    """
+
+    name = models.CharField(max_length=NAME_LENGTH)
+    position = models.PositiveIntegerField()
+    is_enabled = models.BooleanField(default=True)
+
+    # What it matches.
+    severities = models.JSONField(default=list, blank=True)
+    kinds = models.JSONField(default=list, blank=True)
+    destination = models.ForeignKey(
+        Destination,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="routes",
+    )
+    server = models.ForeignKey(
+        Server, null=True, blank=True, on_delete=models.CASCADE, related_name="routes"
+    )
+
+    # Whom it tells, and when.
+    groups = models.ManyToManyField(Group, blank=True, related_name="routes")
+    channels = models.ManyToManyField(Channel, blank=True, related_name="routes")
+    pace = models.CharField(
+        max_length=8,
+        choices=[(pace.value, pace.label) for pace in Pace],
+        default=Pace.NOW.value,
+    )
+    digest_at = models.TimeField(default=MORNING)
+    time_zone = models.CharField(max_length=64, default="UTC")
+    after_seconds = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(60)]
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        """In the order in which they are listed; one of each name."""
+
+        ordering: ClassVar = ["position", "pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="route_name_is_unique",
+                violation_error_message="Another route has this name.",
+            ),
+            models.CheckConstraint(condition=~Q(name=""), name="route_has_name"),
+            models.CheckConstraint(
+                condition=Q(pace__in=[pace.value for pace in Pace]),
+                name="route_pace_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(after_seconds__isnull=True) | Q(after_seconds__gte=60),
+                name="route_after_a_minute",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return its name."""
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """Return the address of its page."""
+        return reverse("notifications:route", args=[self.pk])
+
+    @property
+    def coverage(self) -> Coverage:
+        """What it matches."""
+        return Coverage(
+            kinds=frozenset(self.kinds),
+            severities=frozenset(self.severities),
+            server=self.server_id,
+            destination=self.destination_id,
+        )
+
+
+class ReminderSettings(models.Model):
+    """When people are reminded of what nobody acknowledges; there is one row.
+
+    Empty: never.
+    """
+
+    #: The primary key of the one row.
+    ONLY = 1
+
+    critical_seconds = models.PositiveIntegerField(
+        null=True, blank=True, default=4 * 3600, validators=[MinValueValidator(60)]
+    )
+    warning_seconds = models.PositiveIntegerField(
+        null=True, blank=True, default=24 * 3600, validators=[MinValueValidator(60)]
+    )
+    changed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """One row, whose spans are at least a minute."""
+
+        verbose_name_plural = "reminder settings"
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(id=1), name="reminder_settings_one_row"),
+            models.CheckConstraint(
+                condition=(
+                    Q(critical_seconds__isnull=True) | Q(critical_seconds__gte=60)
+                )
+                & (Q(warning_seconds__isnull=True) | Q(warning_seconds__gte=60)),
+                name="reminder_settings_in_range",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return what they are."""
+        return "reminders"
 
 
 class Drill(models.Model):

@@ -21,16 +21,17 @@ from django.db.models import (
     Subquery,
 )
 
+from alerts import selectors as alerts
 from alerts.models import AlertEvent
-from console.accounts.selectors import active_administrators
 from console.kit import humane
+from notifications import reach
 from notifications.engine import (
     CHANNEL_GROUP,
+    PATIENCE,
     TOLD,
     UNSENT,
     DeliveryState,
     Person,
-    audience_of,
     distance,
 )
 from notifications.models import (
@@ -41,6 +42,7 @@ from notifications.models import (
     OutboundHeartbeat,
     Recipient,
 )
+from notifications.pace import Turn, Waits
 
 #: A due message that nobody has touched for this long says that nothing is sending.
 STUCK = timedelta(minutes=2)
@@ -57,8 +59,8 @@ def email_settings() -> EmailSettings:
 
 
 def recipients() -> QuerySet[Recipient]:
-    """Return the addresses that were added."""
-    return Recipient.objects.order_by("address")
+    """Return the addresses that were added, with their groups."""
+    return Recipient.objects.prefetch_related("groups").order_by("address")
 
 
 def channels() -> QuerySet[Channel]:
@@ -74,15 +76,25 @@ def outbound_heartbeat() -> OutboundHeartbeat:
     )
 
 
+class ToldKinds:
+    """Which kinds of alerts anybody is told of; asked once, one query.
+
+    A kind that has left the catalogue is nothing to tell anybody about.
+    """
+
+    def __init__(self) -> None:
+        self._settings = alerts.notification_settings()
+
+    def __contains__(self, kind_and_destination: tuple[str, int | None]) -> bool:
+        """Return whether a kind is told, for alerts of a destination (None: of none)."""
+        kind, _destination = kind_and_destination
+        setting = self._settings.get(kind)
+        return setting is not None and setting.is_mailed
+
+
 def audience() -> list[Person]:
-    """Return everybody who is to hear of alerts; two queries."""
-    return audience_of(
-        [
-            Person(person.email, person.get_username())
-            for person in active_administrators().exclude(email="")
-        ],
-        [Person(row.address, row.address) for row in recipients()],
-    )
+    """Return everybody who can be told of alerts by mail; a few queries."""
+    return [each.person for each in reach.listeners() if not each.is_channel]
 
 
 def is_mailed(address: str) -> bool:
@@ -119,6 +131,31 @@ def told_of(alerts: Iterable[int]) -> dict[int, dict[str, Person]]:
         if event > cleared.get(alert, 0):
             told.setdefault(alert, {}).setdefault(address, Person(address, name))
     return told
+
+
+def waiting_of(alerts: Iterable[int], *, now: datetime) -> dict[int, dict[str, Turn]]:
+    """Return which lanes have not been sent yet what they wait for; one query.
+
+    Keys: alert, then lane; values: when, and what it waits for.
+    """
+    keys = list(alerts)
+    waiting: dict[int, dict[str, Turn]] = {}
+    if not keys:
+        return waiting
+    rows = (
+        Delivery.objects.filter(
+            event__alert__in=keys,
+            state=DeliveryState.PENDING,
+            batch__isnull=True,
+            due_at__gt=now,
+        )
+        .exclude(waits_for="")
+        .order_by("-pk")
+        .values_list("event__alert", "recipient", "due_at", "waits_for")
+    )
+    for alert, lane, due_at, waits_for in rows:
+        waiting.setdefault(alert, {})[lane] = Turn(due_at, Waits(waits_for))
+    return waiting
 
 
 def is_due(now: datetime) -> Q:
@@ -178,15 +215,26 @@ def delivery_lag(now: datetime) -> timedelta | None:
     """Return the age of the oldest news that is not yet sent; None when all is sent.
 
     Counted from the event, or from the delivery's creation when it was routed. A
-    message that waits for its group or for a retry counts too.
+    message that waits for its group or for a retry counts too; one that waits for a
+    digest or the end of quiet hours counts from when it was due.
     """
     unrouted = AlertEvent.objects.filter(routed_at__isnull=True).aggregate(
         oldest=Min("at")
     )["oldest"]
     unsent = Delivery.objects.filter(state__in=UNSENT).aggregate(
-        oldest=Min("created_at")
-    )["oldest"]
-    oldest = min((each for each in (unrouted, unsent) if each), default=None)
+        oldest=Min("created_at", filter=Q(waits_for="")),
+        # What gives it up moves with it: so long after it was due at first.
+        given_up=Min("give_up_at", filter=~Q(waits_for="")),
+    )
+    late = unsent["given_up"] - PATIENCE if unsent["given_up"] else None
+    oldest = min(
+        (
+            each
+            for each in (unrouted, unsent["oldest"], late)
+            if each is not None and each <= now
+        ),
+        default=None,
+    )
     return max(now - oldest, timedelta(0)) if oldest else None
 
 

@@ -26,6 +26,12 @@ def sweep() -> None:
     services.reconcile_delivery(now=now)
 
 
+@shared_task(name="notifications.follow_alerts")
+def follow_alerts() -> None:
+    """Remind and escalate where nobody has acknowledged in time."""
+    services.follow_alerts(now=clock.now())
+
+
 @shared_task(name="notifications.advance_drill")
 def advance_drill() -> None:
     """Take what steps of the running drill can be taken now."""

@@ -82,6 +82,27 @@ def subject(alerts: Sequence[Told]) -> str:
     return f"{head}{_cut(_what(ongoing), room)}{ending}"
 
 
+def digest_subject(alerts: Sequence[Told]) -> str:
+    """Return the subject of a digest about these alerts: "Digest: 2 open, 5 cleared".
+
+    With the alert's text when it is only one.
+    """
+    ongoing = [each for each in alerts if not each.is_cleared]
+    cleared = len(alerts) - len(ongoing)
+    line = f"Digest: {digest_counts(len(ongoing), cleared)}"
+    return _cut(f"{line}: {one_line(alerts[0].text)}") if len(alerts) == 1 else line
+
+
+def digest_counts(ongoing: int, cleared: int) -> str:
+    """Return what a digest has in words: "2 open, 5 cleared", "nothing"."""
+    parts = [
+        f"{humane.number(count)} {word}"
+        for count, word in ((ongoing, "open"), (cleared, "cleared"))
+        if count
+    ]
+    return ", ".join(parts) or "nothing"
+
+
 def _what(alerts: Sequence[Told]) -> str:
     if len(alerts) == 1:
         return one_line(alerts[0].text)

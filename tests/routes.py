@@ -14,7 +14,8 @@ from django.urls import reverse
 from alerts.models import Alert, Silence
 from console.accounts.roles import Role
 from console.kit import clock
-from notifications.models import Channel, Drill, Recipient
+from notifications.models import Channel, Drill, Group, Recipient
+from notifications.models import Route as NotificationRoute
 from storepoints.models import Destination, Server, StorePoint
 from tests import people
 
@@ -101,6 +102,20 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         arguments=_key("recipient"),
     ),
+    Route("notifications:groups", ADMINISTRATOR),
+    Route("notifications:add_group", ADMINISTRATOR),
+    Route("notifications:group", ADMINISTRATOR, arguments=_key("group")),
+    Route("notifications:remove_group", ADMINISTRATOR, "POST", _key("group")),
+    Route("notifications:routes", VIEWER),
+    Route("notifications:add_route", ADMINISTRATOR),
+    Route("notifications:route", ADMINISTRATOR, arguments=_key("route")),
+    Route("notifications:move_route", ADMINISTRATOR, "POST", _key("route")),
+    Route("notifications:switch_route", ADMINISTRATOR, "POST", _key("route")),
+    Route("notifications:remove_route", ADMINISTRATOR, "POST", _key("route")),
+    Route("notifications:save_reminders", ADMINISTRATOR, "POST"),
+    Route("notifications:dry_run", ADMINISTRATOR),
+    Route("notifications:mine", VIEWER),
+    Route("notifications:of_person", ADMINISTRATOR, arguments=_key("user")),
     Route("notifications:deliveries", VIEWER),
     Route("notifications:delivery_actions", ADMINISTRATOR, "POST"),
     Route("system", ADMINISTRATOR),
@@ -181,6 +196,10 @@ class World:
             # Its address cannot be read, so that nothing is sent anywhere.
             "channel": Channel.objects.create(
                 name="pager", kind="webhook", sealed_url="x", created_at=now
+            ).pk,
+            "group": Group.objects.create(name="ops", created_at=now).pk,
+            "route": NotificationRoute.objects.create(
+                name="Pager", position=1, created_at=now
             ).pk,
             "recipient": Recipient.objects.create(
                 address="ops@example.org", added_at=now

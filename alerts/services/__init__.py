@@ -7,6 +7,7 @@ from alerts.services.acknowledging import (
     undo_unacknowledgement,
 )
 from alerts.services.choices import change_notification_setting
+from alerts.services.events import event, write_events
 from alerts.services.facts import CONSOLE
 from alerts.services.keeping import (
     change_alert_history_limit,
@@ -38,6 +39,7 @@ __all__ = [
     "create_silence",
     "delete_silences",
     "end_silences",
+    "event",
     "follow_silences",
     "reconcile_alerts",
     "reconcile_console",
@@ -50,4 +52,5 @@ __all__ = [
     "undo_unacknowledgement",
     "why_not_deleted",
     "why_not_ended",
+    "write_events",
 ]

@@ -11,6 +11,7 @@ from django.core.validators import MaxLengthValidator
 
 from console.accounts.models import Theme, User
 from console.accounts.roles import ROLE_TEXTS, Role
+from console.accounts.services import QuietHours
 
 NAME_HELP = "Letters, digits and @ . + - _, at most 150. Used to sign in."
 HELP_TEXT = (
@@ -45,6 +46,44 @@ def add_errors(form: forms.Form, error: ValidationError) -> None:
     for name, problems in error.error_dict.items():
         place = "name" if name == "username" else name
         form.add_error(place if place in form.fields else None, problems)
+
+
+class QuietHoursForm(forms.Form):
+    """When somebody is told only what is urgent."""
+
+    quiet_from = forms.TimeField(
+        required=False,
+        label="Quiet hours from",
+        widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+        error_messages={"invalid": "Expected a time of day, such as 22:00."},
+    )
+    quiet_until = forms.TimeField(
+        required=False,
+        label="Quiet hours until",
+        widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+        help_text="By the clock of the time zone above, over midnight when that is not "
+        "later. Mail about alerts waits until then; nothing is lost. Both empty: none.",
+        error_messages={"invalid": "Expected a time of day, such as 07:00."},
+    )
+    quiet_lets_critical = forms.BooleanField(
+        required=False, label="Critical alerts break through quiet hours"
+    )
+
+    @staticmethod
+    def quiet_of(user: User) -> dict[str, Any]:
+        """Return what the form shows of somebody."""
+        return {
+            "quiet_from": user.quiet_from,
+            "quiet_until": user.quiet_until,
+            "quiet_lets_critical": user.quiet_lets_critical,
+        }
+
+    def quiet(self) -> QuietHours:
+        """Return what was typed."""
+        data = self.cleaned_data
+        return QuietHours(
+            data["quiet_from"], data["quiet_until"], data["quiet_lets_critical"]
+        )
 
 
 class TwicePasswordForm(forms.Form):
@@ -104,8 +143,10 @@ class AddUserForm(NewUserForm):
     field_order = ("name", "email", "role", "password", "password_again")
 
 
-class ChangeUserForm(forms.Form):
+class ChangeUserForm(QuietHoursForm):
     """What an administrator changes of a person."""
+
+    field_order = ("email", "role", "is_active")
 
     email = forms.EmailField(label="Email address", required=False)
     role = forms.ChoiceField(
@@ -121,6 +162,14 @@ class ChangeUserForm(forms.Form):
         help_text="Without this the person is signed out and cannot come back; what "
         "they did stays in the audit log under their name.",
     )
+
+    def __init__(self, *args: Any, zone: str, **kwargs: Any) -> None:
+        """Take the name of the person's time zone, for the help text."""
+        super().__init__(*args, **kwargs)
+        self.fields["quiet_until"].help_text = (
+            f"By the person's clock ({zone}), over midnight when that is not later. "
+            "Mail about alerts waits until then; nothing is lost. Both empty: none."
+        )
 
 
 class PasswordForm(TwicePasswordForm):
@@ -155,8 +204,10 @@ class OwnPasswordForm(PasswordForm):
         return current
 
 
-class OwnAccountForm(forms.Form):
+class OwnAccountForm(QuietHoursForm):
     """What people change of themselves."""
+
+    field_order = ("first_name", "last_name", "email", "time_zone")
 
     first_name = forms.CharField(max_length=150, required=False)
     last_name = forms.CharField(max_length=150, required=False)

@@ -48,6 +48,11 @@ class User(AbstractUser):
     theme = models.CharField(
         max_length=8, choices=Theme.choices, default=Theme.AUTO.value
     )
+    # When the person is told only what is urgent, by the clock of their zone; both or
+    # neither. Over midnight when the end is not later than the start.
+    quiet_from = models.TimeField(null=True, blank=True)
+    quiet_until = models.TimeField(null=True, blank=True)
+    quiet_lets_critical = models.BooleanField(default=True)
 
     class Meta:
         """Names and addresses are one person's, in whatever case they are typed."""
@@ -72,6 +77,13 @@ class User(AbstractUser):
             models.CheckConstraint(
                 condition=models.Q(theme__in=Theme.values), name="user_theme_is_known"
             ),
+            models.CheckConstraint(
+                condition=models.Q(quiet_from__isnull=True, quiet_until__isnull=True)
+                | models.Q(quiet_from__isnull=False, quiet_until__isnull=False)
+                & ~models.Q(quiet_from=models.F("quiet_until")),
+                name="user_quiet_hours_have_two_ends",
+                violation_error_message="Quiet hours need two different times, or none.",
+            ),
         ]
 
     def get_absolute_url(self) -> str:
@@ -86,6 +98,14 @@ class User(AbstractUser):
         except (zoneinfo.ZoneInfoNotFoundError, ValueError):
             # The database of zones changed under a stored name: times must still show.
             return None
+
+    @property
+    def quiet_words(self) -> str:
+        """Return the person's quiet hours in words; "" without."""
+        if self.quiet_from is None or self.quiet_until is None:
+            return ""
+        but = ", except for what is Critical" if self.quiet_lets_critical else ""
+        return f"{self.quiet_from:%H:%M} to {self.quiet_until:%H:%M}{but}"
 
     @property
     def is_administrator(self) -> bool:

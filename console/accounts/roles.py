@@ -54,6 +54,7 @@ ADMINISTRATORS_ONLY: frozenset[str] = frozenset(
         "kit.view_auditentry",
         "notifications.view_channel",
         "notifications.view_emailsettings",
+        "notifications.view_group",
         "notifications.view_outboundheartbeat",
         "notifications.view_recipient",
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 
 from django.conf import settings
 from django.contrib.auth import password_validation
@@ -19,6 +20,18 @@ from console.kit import audit
 
 #: How long a link to sign in holds: long enough to click it in a terminal.
 SIGN_IN_LINK_LIVES = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """When somebody is told only what is urgent; without times: never.
+
+    ``lets_critical``: what is Critical breaks through.
+    """
+
+    starts: time | None = None
+    ends: time | None = None
+    lets_critical: bool = True
 
 
 def has_administrator() -> bool:
@@ -88,10 +101,11 @@ def change_user(
     email: str,
     actor: User,
     now: datetime,
+    quiet: QuietHours | None = None,
 ) -> User:
     """Change a person's role, address, and whether they may sign in.
 
-    Raises ValidationError when that would leave the console without administrator.
+    ``quiet`` None leaves their quiet hours as they are. Raises ValidationError when that would leave the console without administrator.
     """
     with transaction.atomic():
         _lock_administrators()
@@ -100,6 +114,7 @@ def change_user(
         current.role = role.value
         current.is_active = is_active
         current.email = email.strip().lower()
+        _set_quiet(current, quiet)
         if role is not Role.ADMINISTRATOR:
             current.is_superuser = False
         current.full_clean()
@@ -131,27 +146,54 @@ def change_own_account(
     time_zone: str,
     theme: Theme,
     now: datetime,
+    quiet: QuietHours | None = None,
 ) -> User:
-    """Change what people may change of themselves; raises ValidationError by field."""
+    """Change what people may change of themselves; raises ValidationError by field.
+
+    ``quiet`` None leaves the quiet hours as they are.
+    """
     with transaction.atomic():
         current = User.objects.select_for_update().get(pk=user.pk)
-        had_email = current.email
+        before = _shown(current)
         current.first_name = first_name.strip()
         current.last_name = last_name.strip()
         current.email = email.strip().lower()
         current.time_zone = time_zone
         current.theme = theme.value
+        _set_quiet(current, quiet)
         current.full_clean()
         current.save()
-        if current.email != had_email:
+        after = _shown(current)
+        changes = {
+            name: [before[name], after[name]]
+            for name in after
+            if before[name] != after[name]
+        }
+        if changes:
             audit.record(
                 actor=current,
                 verb="user.change",
                 subject=current,
                 now=now,
-                data={"email": [had_email, current.email]},
+                data=changes,
             )
     return current
+
+
+def _set_quiet(user: User, quiet: QuietHours | None) -> None:
+    if quiet is None:
+        return
+    if (quiet.starts is None) != (quiet.ends is None):
+        missing = "quiet_from" if quiet.starts is None else "quiet_until"
+        raise ValidationError(
+            {missing: "Expected two times, or none for no quiet hours."}
+        )
+    if quiet.starts is not None and quiet.starts == quiet.ends:
+        raise ValidationError(
+            {"quiet_until": "Expected another time than that at which they begin."}
+        )
+    user.quiet_from, user.quiet_until = quiet.starts, quiet.ends
+    user.quiet_lets_critical = quiet.lets_critical
 
 
 def set_password(user: User, password: str, *, actor: User, now: datetime) -> None:
@@ -247,7 +289,12 @@ def _check_password(user: User, password: str) -> None:
 
 
 def _shown(user: User) -> dict[str, object]:
-    return {"role": user.role, "is_active": user.is_active, "email": user.email}
+    return {
+        "role": user.role,
+        "is_active": user.is_active,
+        "email": user.email,
+        "quiet_hours": user.quiet_words,
+    }
 
 
 def _lock_administrators() -> None:

@@ -25,6 +25,7 @@ from notifications.services.drilling import (
     start_drill,
 )
 from notifications.services.failing import reconcile_delivery
+from notifications.services.following import follow_alerts
 from notifications.services.linking import (
     LinkRefused,
     acknowledge_by_link,
@@ -38,6 +39,19 @@ from notifications.services.outbound import (
     send_heartbeat,
 )
 from notifications.services.routing import route_events
+from notifications.services.rules import (
+    Members,
+    Plan,
+    change_reminders,
+    move_route,
+    refuse_wrong_route,
+    remove_group,
+    remove_route,
+    save_group,
+    save_route,
+    switch_route,
+    who_would_lose,
+)
 from notifications.services.sending import (
     Sent,
     send_again,
@@ -53,6 +67,8 @@ __all__ = [
     "HeartbeatFields",
     "LinkRefused",
     "MailServer",
+    "Members",
+    "Plan",
     "Saved",
     "Sent",
     "acknowledge_by_link",
@@ -65,13 +81,21 @@ __all__ = [
     "change_email_settings",
     "change_heartbeat",
     "change_kinds",
+    "change_reminders",
     "find_link",
+    "follow_alerts",
     "keep_link",
+    "move_route",
     "reconcile_delivery",
+    "refuse_wrong_route",
     "remove_channel",
+    "remove_group",
     "remove_recipient",
+    "remove_route",
     "reset_kinds",
     "route_events",
+    "save_group",
+    "save_route",
     "send_again",
     "send_channel_test",
     "send_due",
@@ -80,4 +104,6 @@ __all__ = [
     "start_drill",
     "sweep",
     "switch_channel",
+    "switch_route",
+    "who_would_lose",
 ]

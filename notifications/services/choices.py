@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from alerts import services as alerts
 from alerts.catalogue import KINDS
@@ -164,5 +165,7 @@ def change_email_settings(server: MailServer, *, actor: User, now: datetime) -> 
         )
         hurry(now=now)
         if row.is_ready and not was_ready:
-            Delivery.objects.filter(state__in=UNSENT).update(give_up_at=now + PATIENCE)
+            unsent = Delivery.objects.filter(state__in=UNSENT)
+            unsent.filter(due_at__lte=now).update(give_up_at=now + PATIENCE)
+            unsent.filter(due_at__gt=now).update(give_up_at=F("due_at") + PATIENCE)
     return True

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from django.db import transaction
 
-from alerts import selectors as alerts
 from alerts import silences
+from alerts.coverage import About
 from alerts.models import AlertEvent, Silence
-from notifications import selectors
+from notifications import reach, selectors
 from notifications.engine import (
     CHANNEL_LANE,
     GATHER,
     NOT_MAILED,
+    NOT_REACHED,
     PATIENCE,
     News,
     Person,
+    Route,
     decide_route,
-    with_channels,
+    still_mailed,
 )
-from notifications.models import Channel, Delivery
+from notifications.models import Delivery
+from notifications.pace import Turn, Waits
+from notifications.rules import (
+    Appointment,
+    Listener,
+    plan,
+    plan_close,
+    remind,
+    sentence,
+)
 from notifications.services.failing import failing_lane
 from notifications.services.lock import lock_mail
 
@@ -57,85 +69,218 @@ def _route_some(now: datetime) -> int:
     )
     if not events:
         return 0
-    settings = alerts.notification_settings()
-    audience = selectors.audience()
-    channels = list(selectors.channels().filter(is_enabled=True))
-    told = selectors.told_of(
-        {event.alert_id for event in events if event.kind == AlertEvent.Kind.CLEARED}
-    )
+    router = _Router(events, why_no_mail=why_no_mail, now=now)
     silenced = silences.silence_of({event.alert for event in events}, now)
     deliveries: list[Delivery] = []
     for event in events:
-        if event.kind not in AlertEvent.NEWS or _is_silenced(event, silenced, now):
-            continue
-        news = News(event.kind)
-        heard = told.setdefault(event.alert_id, {})
-        setting = settings.get(event.alert.kind)
-        # A kind that has left the catalogue is nothing to tell anybody about.
-        is_told = setting is not None and setting.is_mailed
-        failing = failing_lane(event.alert)
-        route = decide_route(
-            news,
-            audience=audience,
-            told=[
-                person
-                for address, person in heard.items()
-                if not address.startswith(CHANNEL_LANE)
-            ],
-            is_mailed=is_told,
-            why_no_mail=why_no_mail or ("mail is what fails" if failing == "" else ""),
-        )
-        chosen = _channels_for(
-            news, channels, heard=heard, is_told=is_told, failing=failing
-        )
-        event.routing = with_channels(route.sentence, [each.name for each in chosen])
-        deliveries += [_delivery(event, person, now) for person in route.people]
-        deliveries += [_post(event, channel, now) for channel in chosen]
-        if news is News.CLEARED:
-            heard.clear()
-        else:
-            heard.update({person.address: person for person in route.people})
-            heard.update({each.lane: Person(each.lane, each.name) for each in chosen})
+        if event.kind in AlertEvent.NEWS and not _is_silenced(event, silenced, now):
+            deliveries += router.route(event)
     Delivery.objects.bulk_create(deliveries, batch_size=500)
     # A storm has many events and few different sentences.
     alike: dict[tuple[str, bool, int | None], list[int]] = {}
     for event in events:
         key = event.routing, event.is_withheld, event.withheld_by_id
         alike.setdefault(key, []).append(event.pk)
-    for (sentence, is_withheld, silence), keys in alike.items():
+    for (words, is_withheld, silence), keys in alike.items():
         AlertEvent.objects.filter(pk__in=keys).update(
             routed_at=now,
-            routing=sentence,
+            routing=words,
             is_withheld=is_withheld,
             withheld_by=silence,
         )
     return len(events)
 
 
-def _channels_for(
-    news: News,
-    channels: Sequence[Channel],
-    *,
-    heard: Collection[str],
-    is_told: bool,
-    failing: str | None,
-) -> list[Channel]:
-    """Return the channels that an event goes out by: every one that is on.
+#: News that needs to know who was told before.
+_ASKS_WHO_WAS_TOLD = (AlertEvent.Kind.CLEARED, AlertEvent.Kind.REMINDED)
 
-    ``heard`` are the lanes that were told that the alert is open: its close goes to
-    those. ``failing`` is the lane that the alert itself is about, which cannot tell
-    it, and then neither can another one that fails.
-    """
-    if news is News.CLEARED:
-        return [channel for channel in channels if channel.lane in heard]
-    if not is_told:
-        return []
-    return [
-        channel
-        for channel in channels
-        if failing is None
-        or (channel.lane != failing and channel.failing_since is None)
-    ]
+#: News that is none any more once somebody has acknowledged the alert, or it cleared.
+FOLLOWING = (AlertEvent.Kind.REMINDED, AlertEvent.Kind.ESCALATED)
+
+
+class _Router:
+    """What routing some events needs to know, read once; constant queries."""
+
+    def __init__(
+        self, events: Sequence[AlertEvent], *, why_no_mail: str, now: datetime
+    ) -> None:
+        self._why_no_mail = why_no_mail
+        self._now = now
+        self._told_kinds = selectors.ToldKinds()
+        self._listeners = reach.listeners()
+        self._rules = reach.rules()
+        asking = {
+            event.alert_id for event in events if event.kind in _ASKS_WHO_WAS_TOLD
+        }
+        self._told = selectors.told_of(asking)
+        self._waiting = selectors.waiting_of(asking, now=now)
+        self._about = silences.about_of({event.alert for event in events})
+        # A storm is about few kinds of a few servers: who hears is the same.
+        self._plans: dict[tuple[About, int | None], list[Appointment]] = {}
+
+    def route(self, event: AlertEvent) -> list[Delivery]:
+        """Return the deliveries of an event, and note on it who hears."""
+        news = News(event.kind)
+        moot = _why_moot(event, self._now) if event.kind in FOLLOWING else ""
+        if moot:
+            event.routing = f"{NOT_MAILED} {moot}"
+            return []
+        heard = self._told.setdefault(event.alert_id, {})
+        about = self._about[event.alert_id]
+        is_told = (about.kind, about.destination) in self._told_kinds
+        failing = failing_lane(event.alert)
+        planned = self._plan(event, news, heard)
+        if failing is not None and news is not News.CLEARED:
+            # What fails cannot tell that it does, and neither can another that fails.
+            planned = [
+                each
+                for each in planned
+                if each.listener.lane != failing and not each.listener.is_failing
+            ]
+        by_lane = {each.listener.lane: each for each in planned}
+        by_mail = [each for each in planned if not each.listener.is_channel]
+        by_channel = (
+            [each for each in planned if each.listener.is_channel]
+            if is_told or news is News.CLEARED
+            else []
+        )
+
+        def say(people: Sequence[Person]) -> str:
+            found = [by_lane[person.address] for person in people]
+            if news is not News.CLEARED:
+                found += by_channel
+            return sentence(found, now=self._now)
+
+        route = decide_route(
+            news,
+            audience=[each.listener.person for each in by_mail],
+            told=[
+                person
+                for lane, person in heard.items()
+                if not lane.startswith(CHANNEL_LANE)
+            ],
+            is_mailed=is_told,
+            why_no_mail=self._why_no_mail
+            or ("mail is what fails" if failing == "" else ""),
+            say=say,
+        )
+        event.routing = self._words(news, route, by_mail, by_channel)
+        chosen = [by_lane[person.address] for person in route.people] + by_channel
+        found = [self._delivery(event, each) for each in chosen]
+        if news is News.CLEARED:
+            heard.clear()
+        else:
+            heard.update({each.listener.lane: each.listener.person for each in chosen})
+        self._note_waiting(event, news, found)
+        return found
+
+    def _words(
+        self,
+        news: News,
+        route: Route,
+        by_mail: Sequence[Appointment],
+        by_channel: Sequence[Appointment],
+    ) -> str:
+        """Return the sentence of an event: about mail, then about other channels."""
+        channels = sentence(by_channel, now=self._now)
+        if route.people and news is not News.CLEARED:
+            return route.sentence
+        if channels:
+            # Nothing was to be mailed anyway: then that is not what there is to say.
+            return f"{route.sentence}; {channels}" if by_mail else channels
+        if by_mail or not self._listeners or self._why_no_mail:
+            return route.sentence
+        if news is News.ESCALATED:
+            return f"{NOT_MAILED} its route reaches nobody any more"
+        if news is News.CLEARED or NOT_REACHED not in route.sentence:
+            return route.sentence
+        return f"{NOT_MAILED} no route tells anybody of it"
+
+    def _plan(
+        self, event: AlertEvent, news: News, heard: Mapping[str, Person]
+    ) -> list[Appointment]:
+        about = self._about[event.alert_id]
+        if news is News.CLEARED:
+            return plan_close(
+                about,
+                self._still(heard),
+                self._rules,
+                waiting=self._waiting.get(event.alert_id, {}),
+                now=self._now,
+            )
+        escalation = event.data.get("route") if news is News.ESCALATED else None
+        if news is News.ESCALATED and escalation is None:
+            return []
+        # What it is about may be one object among thousands; routes look at no object.
+        key = replace(about, subject="", members=frozenset()), escalation
+        if key not in self._plans:
+            self._plans[key] = plan(
+                about,
+                self._listeners,
+                self._rules,
+                now=self._now,
+                escalation=escalation,
+            )
+        planned = self._plans[key]
+        if news is News.REMINDED:
+            return remind(planned, self._still(heard), about, now=self._now)
+        return planned
+
+    def _still(self, heard: Mapping[str, Person]) -> list[Listener]:
+        """Return those of the told who can still be told, as they stand now."""
+        by_lane = {each.lane: each for each in self._listeners}
+        # A channel is known by its lane alone: a person may have the same name.
+        people = still_mailed(
+            [each for lane, each in heard.items() if not lane.startswith(CHANNEL_LANE)],
+            [each.person for each in self._listeners if not each.is_channel],
+        )
+        lanes = [person.address for person in people]
+        lanes += [lane for lane in heard if lane.startswith(CHANNEL_LANE)]
+        return [by_lane[lane] for lane in lanes if lane in by_lane]
+
+    def _note_waiting(
+        self, event: AlertEvent, news: News, made: Sequence[Delivery]
+    ) -> None:
+        """Remember who waits, for a close in the same run."""
+        waiting = self._waiting.setdefault(event.alert_id, {})
+        if news is News.CLEARED:
+            waiting.clear()
+            return
+        for each in made:
+            if each.waits_for:
+                waiting.setdefault(
+                    each.recipient, Turn(each.due_at, Waits(each.waits_for))
+                )
+            else:
+                # It takes along what waits of the same alert.
+                waiting.pop(each.recipient, None)
+
+    def _delivery(self, event: AlertEvent, appointment: Appointment) -> Delivery:
+        now, turn, listener = self._now, appointment.turn, appointment.listener
+        due_at = min(event.at, now) + GATHER
+        if turn.due_at > now:
+            due_at = turn.due_at
+        return Delivery(
+            event=event,
+            channel_id=int(listener.lane.removeprefix(CHANNEL_LANE))
+            if listener.is_channel
+            else None,
+            recipient=listener.lane,
+            recipient_name=listener.name,
+            waits_for=turn.waits.value if turn.due_at > now else "",
+            created_at=now,
+            due_at=due_at,
+            give_up_at=max(due_at, now) + PATIENCE,
+        )
+
+
+def _why_moot(event: AlertEvent, now: datetime) -> str:
+    """Return why a reminder or an escalation is none any more; "" when it is."""
+    if event.alert.cleared_at is not None:
+        return "it has cleared meanwhile"
+    if event.alert.is_acknowledged(now):
+        return f"{event.alert.acknowledged_by_name} has acknowledged it meanwhile"
+    return ""
 
 
 def _is_silenced(
@@ -153,26 +298,3 @@ def _is_silenced(
     event.withheld_by = silence
     event.routing = f"{NOT_MAILED} {silences.until_words(silence, now)}"
     return True
-
-
-def _post(event: AlertEvent, channel: Channel, now: datetime) -> Delivery:
-    return Delivery(
-        event=event,
-        channel=channel,
-        recipient=channel.lane,
-        recipient_name=channel.name,
-        created_at=now,
-        due_at=min(event.at, now) + GATHER,
-        give_up_at=now + PATIENCE,
-    )
-
-
-def _delivery(event: AlertEvent, person: Person, now: datetime) -> Delivery:
-    return Delivery(
-        event=event,
-        recipient=person.address,
-        recipient_name=person.name,
-        created_at=now,
-        due_at=min(event.at, now) + GATHER,
-        give_up_at=now + PATIENCE,
-    )

@@ -15,6 +15,7 @@ from typing import TypedDict
 from django.db import transaction
 from django.db.models import F, Max, Min, Q, QuerySet
 
+from alerts.selectors import MANY, is_acknowledged
 from console.accounts.models import User
 from console.kit import audit, clock
 from console.kit.bulk import BulkResult, Left
@@ -40,7 +41,7 @@ from notifications.services import posting
 from notifications.services.crew import LOOK_SECONDS, Crew, Work
 from notifications.services.linking import keep_link
 from notifications.services.lock import lock_mail
-from notifications.services.routing import route_events
+from notifications.services.routing import FOLLOWING, route_events
 from notifications.transports.smtp import NotSent, Postman
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ def send_due(*, now: datetime) -> Sent:
     What is switched off keeps what waits for it, and nothing is given up for that.
     """
     give_up(now=now)
+    give_up_moot(now=now)
     ends_at = time.monotonic() + LONGEST_SECONDS
     run = _Totals()
     with Crew() as crew:
@@ -342,7 +344,9 @@ def claim(
        over: likewise.
     3. Everything else that waits, as one new batch, when the group's distance from
        the previous mail has passed; also what came in the meantime, and what waits
-       for another attempt, so that open and close of one alert stand in one mail.
+       for another attempt, so that open and close of one alert stand in one mail. What
+       waits for a digest or the end of quiet hours goes along only where there is
+       other news of the same alert, so that no close overtakes its open.
     """
     settings = lock_mail()
     if channel is not None and not selectors.is_on(channel):
@@ -404,6 +408,12 @@ def claim(
         return None
     batch = uuid.uuid4()
     message_id = str(batch) if channel else f"<{batch.hex}@{settings.domain}>"
+    waits = ~Q(waits_for="") & Q(due_at__gt=now)
+    going = fresh.exclude(waits)
+    if fresh.filter(waits).exists():
+        fresh = fresh.filter(
+            ~waits | Q(event__alert__in=going.order_by().values("event__alert"))
+        )
     fresh.update(
         **leased, batch=batch, message_id=message_id, attempts=F("attempts") + 1
     )
@@ -539,6 +549,33 @@ def give_up(*, now: datetime) -> int:
     return count
 
 
+def give_up_moot(*, now: datetime) -> int:
+    """Take back reminders and escalations that waited until they were none any more.
+
+    They waited for a digest or the end of quiet hours, and the alert has cleared or
+    somebody has acknowledged it. Return how many.
+    """
+    waiting = Delivery.objects.filter(
+        state=DeliveryState.PENDING,
+        batch__isnull=True,
+        due_at__lte=now,
+        event__kind__in=FOLLOWING,
+    )
+    moot = waiting.filter(
+        is_acknowledged(now, of="event__alert__")
+        | Q(event__alert__cleared_at__isnull=False)
+    )
+    keys = list(moot.order_by("pk").values_list("pk", flat=True)[:MANY])
+    if not keys:
+        return 0
+    return Delivery.objects.filter(
+        pk__in=keys, state=DeliveryState.PENDING, batch__isnull=True
+    ).update(
+        state=DeliveryState.FAILED,
+        error="Not sent: while it waited, the alert was acknowledged or cleared.",
+    )
+
+
 def give_up_strangers(*, now: datetime) -> int:
     """Mark what waits for people who are no longer mailed as failed; return how many.
 
@@ -583,6 +620,7 @@ def send_again(deliveries: list[int], *, actor: User, now: datetime) -> BulkResu
         Delivery.objects.filter(pk__in=[row.pk for row in done]).update(
             state=DeliveryState.PENDING,
             due_at=now,
+            waits_for="",
             give_up_at=now + PATIENCE,
             attempts=0,
             # Where nothing is known of a former attempt it may join another mail.

@@ -158,7 +158,7 @@ class TestCoverage:
         by_row = {
             name
             for name, row in alerts.items()
-            if coverage.covers(silences._about([row])[row.pk])
+            if coverage.covers(silences.about_of([row])[row.pk])
         }
         by_sql = set(silences.covered_alerts(coverage).values_list("pk", flat=True))
 

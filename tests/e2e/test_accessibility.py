@@ -23,6 +23,7 @@ from alerts.models import Alert, AlertEvent
 from alerts.services import create_silence
 from console.accounts.models import User
 from console.kit import clock
+from notifications.models import Group, Route
 from storepoints.models import Filesystem, Server, StatusChange, StorePoint
 now = clock.now()
 store_point = StorePoint.objects.get()
@@ -131,6 +132,10 @@ create_silence(
     actor=User.objects.first(),
     now=now,
 )
+group = Group.objects.create(name="Night shift", created_at=now)
+group.recipients.create(address="ops@example.org", added_at=now)
+route = Route.objects.create(name="Pager", position=1, severities=[2], created_at=now)
+route.groups.add(group)
 """
 
 PAGES = {
@@ -167,6 +172,13 @@ PAGES = {
     "notifications": "/settings/notifications/",
     "reset-notifications": "/settings/notifications/reset/",
     "deliveries": "/settings/notifications/deliveries/",
+    "routes": "/settings/notifications/routes/",
+    "add-route": "/settings/notifications/routes/add/",
+    "route": "/settings/notifications/routes/{route}/",
+    "groups": "/settings/notifications/groups/",
+    "group": "/settings/notifications/groups/{group}/",
+    "dry-run": "/settings/notifications/dry-run/",
+    "what-i-get": "/settings/notifications/mine/",
     "email": "/settings/email/",
     "channels": "/settings/channels/",
     "add-channel": "/settings/channels/add/webhook/",
@@ -216,6 +228,8 @@ def keys(console: Console) -> dict[str, Any]:
             ("alert_of_volume", "max(id)", "alerts_alert"),
             ("silence", "min(id)", "alerts_silence"),
             ("user", "min(id)", "accounts_user"),
+            ("group", "min(id)", "notifications_group"),
+            ("route", "min(id)", "notifications_route"),
         )
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from alerts.models import Alert, AlertEvent
 from console.accounts.models import User
 from console.accounts.roles import Role
 from console.kit import clock, secrets
-from notifications.models import Channel, EmailSettings, Recipient
+from notifications.models import Channel, EmailSettings, Group, Recipient, Route
 
 _numbers = itertools.count(1)
 
@@ -113,3 +114,32 @@ def clear(alert: Alert, *, at: datetime | None = None) -> AlertEvent:
 
 def later(seconds: float) -> datetime:
     return clock.now() + timedelta(seconds=seconds)
+
+
+def make_group(
+    name: str = "ops",
+    *,
+    users: Iterable[User] = (),
+    recipients: Iterable[str] = (),
+) -> Group:
+    """Return a group; recipients by address, made where they are missing."""
+    group = Group.objects.create(name=name, created_at=clock.now())
+    group.users.set(users)
+    for address in recipients:
+        found = Recipient.objects.filter(address=address).first()
+        group.recipients.add(found or make_recipient(address))
+    return group
+
+
+def make_route(
+    name: str = "Pager",
+    *,
+    groups: Iterable[Group] = (),
+    channels: Iterable[Channel] = (),
+    **fields: Any,
+) -> Route:
+    fields.setdefault("position", next(_numbers))
+    route = Route.objects.create(name=name, created_at=clock.now(), **fields)
+    route.groups.set(groups)
+    route.channels.set(channels)
+    return route

@@ -33,6 +33,7 @@ def account(request: HttpRequest) -> HttpResponse:
             "email": user.email,
             "time_zone": user.time_zone,
             "theme": user.theme,
+            **OwnAccountForm.quiet_of(user),
         },
     )
     if request.method == "POST" and form.is_valid():
@@ -45,6 +46,7 @@ def account(request: HttpRequest) -> HttpResponse:
                 email=data["email"],
                 time_zone=data["time_zone"],
                 theme=Theme(data["theme"]),
+                quiet=form.quiet(),
                 now=clock.now(),
             )
         except ValidationError as error:

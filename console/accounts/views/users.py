@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db.models import Q
@@ -125,7 +126,9 @@ def edit(request: HttpRequest, key: int) -> HttpResponse:
             "email": person.email,
             "role": person.role,
             "is_active": person.is_active,
+            **ChangeUserForm.quiet_of(person),
         },
+        zone=person.time_zone or settings.TIME_ZONE,
     )
     if request.method == "POST" and form.is_valid():
         try:
@@ -134,6 +137,7 @@ def edit(request: HttpRequest, key: int) -> HttpResponse:
                 role=Role(form.cleaned_data["role"]),
                 is_active=form.cleaned_data["is_active"],
                 email=form.cleaned_data["email"],
+                quiet=form.quiet(),
                 actor=person_of(request),
                 now=clock.now(),
             )
