@@ -1,7 +1,7 @@
 """The verbs of this app: route events, send what is due, choose who is told and how."""
 
+from alerts.settings import Choice
 from notifications.services.choices import (
-    Choice,
     MailServer,
     add_recipient,
     change_email_settings,

@@ -58,7 +58,7 @@ def _route_some(now: datetime) -> int:
     )
     if not events:
         return 0
-    settings = alerts.notification_settings()
+    settings = alerts.settings_of({event.alert for event in events})
     audience = selectors.audience()
     told = selectors.told_of(
         {event.alert_id for event in events if event.kind == AlertEvent.Kind.CLEARED}
@@ -70,7 +70,7 @@ def _route_some(now: datetime) -> int:
             continue
         news = News(event.kind)
         heard = told.setdefault(event.alert_id, {})
-        setting = settings.get(event.alert.kind)
+        setting = settings[event.alert_id]
         route = decide_route(
             news,
             audience=audience,

@@ -305,7 +305,14 @@ def test_it_needs_nothing_while_none_is_running(
 
 
 def test_every_step_has_what_takes_it() -> None:
-    steps = steps_of(check_seconds=30, retry_seconds=10, tries=3, group_seconds=30)
+    steps = steps_of(
+        check_seconds=30,
+        retry_seconds=10,
+        tries=3,
+        delay_seconds=0,
+        good_tries=2,
+        group_seconds=30,
+    )
 
     assert [each.slug for each in steps] == list(drilling.STEPS)
     assert steps[-1].slug == CLEAN_UP

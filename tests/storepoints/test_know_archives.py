@@ -111,8 +111,8 @@ def test_a_store_point_without_archives_has_no_alert() -> None:
 def test_one_that_was_never_looked_at_is_unknown() -> None:
     point = report(make_store_point(), None)
 
-    assert KINDS[WARNING].holds(point) is UNKNOWN
-    assert KINDS[CRITICAL].holds(point) is UNKNOWN
+    assert KINDS[WARNING].holds(point, {}) is UNKNOWN
+    assert KINDS[CRITICAL].holds(point, {}) is UNKNOWN
     assert ongoing() == []
 
 
@@ -145,7 +145,7 @@ def test_nothing_is_claimed_while_the_store_point_is_offline() -> None:
     for _ in range(4):
         point = report(point, None, state="offline", reason="not-mounted")
 
-    assert KINDS[WARNING].holds(point) is UNKNOWN
+    assert KINDS[WARNING].holds(point, {}) is UNKNOWN
     assert [kind for kind, _ in ongoing()] == [WARNING]
 
 
