@@ -342,7 +342,11 @@ def reconcile(
         and key not in silent
         and (gives_way(alert) or not is_about_to_give_way(alert))
     ]
-    changes += _waited(wanted, waits, known, silent, given_way)
+    for key in sorted(given_way - waits.keys()):
+        since = _held_since(current.get(key), wanted[key], known.get(key), now)
+        if since is not None:
+            waits[key] = Waiting(since, None)
+    changes += _waited(wanted, waits, known, silent)
     back = {change.alert.key for change in changes if isinstance(change, Reopen)}
     changes += [
         Steady(alert)
@@ -366,25 +370,32 @@ def _wait(
     return Waiting(since, due_at) if due_at > now else None
 
 
+def _held_since(
+    alert: Held | None, condition: Condition, before: Waiting | None, now: datetime
+) -> datetime | None:
+    """Return since when what gives way has held; None when that need not be known.
+
+    It goes on counting, so that it has its alert at once when what is worse is over.
+    """
+    if before is not None:
+        return before.since
+    if condition.delay and alert is not None and alert.cleared_at is None:
+        return min(alert.raised_at, now - condition.delay)
+    return None
+
+
 def _waited(
     wanted: Mapping[Key, Condition],
     waits: Mapping[Key, Waiting],
     known: Mapping[Key, Waiting],
     silent: Collection[Key],
-    given_way: Collection[Key],
 ) -> Iterator[Wait | Forget]:
-    """Yield what changes about the conditions that are waited for.
-
-    One that gives way goes on counting: when what is worse is over, it has held since.
-    """
-    for key, condition in wanted.items():
-        before, after = known.get(key), waits.get(key)
-        if after is None and before is not None and key in given_way:
-            after = Waiting(before.since, None)
-        if after is not None and after != before:
-            yield Wait(condition, after)
+    """Yield what changes about the conditions that are waited for."""
+    for key, after in waits.items():
+        if after != known.get(key):
+            yield Wait(wanted[key], after)
     for key in known:
-        if key not in waits and key not in silent and key not in given_way:
+        if key not in waits and key not in silent:
             yield Forget(key)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from alerts.catalogue import KINDS, Kind, Parameter
+from alerts.catalogue import KINDS, Kind, Parameter, Scope
 from alerts.engine import Severity
 from alerts.services import refuse_wrong_choices
 from alerts.settings import MOST_DELAY, Choice, Settings
@@ -119,12 +119,13 @@ class KindFields:
 class KindsForm(forms.Form):
     """What is chosen of every kind: everywhere, or what one destination has of its own.
 
+    ``listed`` are the kinds: a destination has none of those about the console itself.
+
     The page says in ``kinds`` which kinds it showed: the others stay as they are, and a
     POST without is refused.
     """
 
     kinds = forms.MultipleChoiceField(
-        choices=lambda: [(slug, slug) for slug in KINDS],
         error_messages={
             "required": "Expected the kinds of alerts that the page showed.",
             "invalid_choice": "Expected kinds of alerts, found %(value)s.",
@@ -142,8 +143,19 @@ class KindsForm(forms.Form):
         super().__init__(*args, **kwargs)
         self._settings = settings
         self._destination = destination
-        for kind in KINDS.values():
+        self.listed = [
+            kind
+            for kind in KINDS.values()
+            if destination is None or kind.scope is not Scope.CONSOLE
+        ]
+        self._kinds.choices = [(kind.slug, kind.slug) for kind in self.listed]
+        for kind in self.listed:
             self._add(kind)
+
+    @property
+    def _kinds(self) -> forms.MultipleChoiceField:
+        field: forms.MultipleChoiceField = self.fields["kinds"]  # type: ignore[assignment]  # declared above
+        return field
 
     def _add(self, kind: Kind) -> None:
         slug, everywhere = kind.slug, self._settings.of(kind.slug)
@@ -204,7 +216,7 @@ class KindsForm(forms.Form):
             initial = initial or kind.severity.slug
         else:
             usual = self._settings.of(kind.slug).severity.label
-            choices = [("", f"As everywhere ({usual})"), *choices]
+            choices = [("", f"Inherit ({usual})"), *choices]
         return forms.ChoiceField(
             choices=choices,
             required=False,
@@ -338,7 +350,7 @@ def _switch(label: str, *, is_on: bool) -> forms.BooleanField:
 def _own_switch(label: str, value: bool | None, *, is_on: bool) -> forms.ChoiceField:  # noqa: FBT001 (a value, not a flag)
     usual = "on" if is_on else "off"
     return forms.ChoiceField(
-        choices=[("", f"As everywhere ({usual})"), ("on", "On"), ("off", "Off")],
+        choices=[("", f"Inherit ({usual})"), ("on", "On"), ("off", "Off")],
         required=False,
         initial={None: "", True: "on", False: "off"}[value],
         label=label,

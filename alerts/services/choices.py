@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from alerts import selectors
-from alerts.catalogue import KINDS, Kind
+from alerts.catalogue import KINDS, Kind, Scope
 from alerts.models import (
     Alert,
     NotificationOverride,
@@ -102,6 +102,13 @@ def refuse_wrong_choices(
         for kind, choice in choices.items()
         for words in choice.refusals(KINDS[kind]).values()
     ]
+    if destination is not None:
+        wrong += [
+            f"{KINDS[kind].short_name} is about the console itself: expected a kind that "
+            "a destination can have."
+            for kind, choice in choices.items()
+            if KINDS[kind].scope is Scope.CONSOLE and not choice.is_empty
+        ]
     if not wrong:
         found = list(settings.changed(choices, destination).contradictions())
         places = {each.destination for each in found} - {None}

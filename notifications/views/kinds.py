@@ -124,12 +124,12 @@ def _groups(
                         if (place.pk, kind.slug) in chosen.overrides
                     ],
                 )
-                for kind in KINDS.values()
+                for kind in form.listed
                 if kind.severity is severity
             ],
         )
         for severity in Severity
-        if any(kind.severity is severity for kind in KINDS.values())
+        if any(kind.severity is severity for kind in form.listed)
     ]
 
 
@@ -235,12 +235,15 @@ def _ask(
     count = humane.counted(
         len(losses), "Critical kind of alert", "Critical kinds of alerts"
     )
+    is_off = any(loss.is_off for loss in losses)
+    what = f"Switch off {count}" if is_off else f"Make {count} less than Critical"
     return render(
         request,
         "notifications/confirm_switch_off.html",
         {
             "losses": losses,
-            "title": f"Switch off {count}{f' in {place}' if place else ''}?",
+            "title": f"{what}{f' in {place}' if place else ''}?",
+            "do": "Switch off" if is_off else "Save",
             "save": reverse("notifications:save")
             if place is None
             else reverse("notifications:save_destination", args=[place.pk]),
@@ -268,6 +271,7 @@ class Loss:
 
     name: str
     what: str
+    is_off: bool = False
 
 
 def _losses(
@@ -288,10 +292,11 @@ def _losses(
             what.append("is no longer shown in the Alerts Overview")
         if old.is_mailed and not new.is_mailed:
             what.append("is no longer mailed to anybody")
+        is_off = bool(what)
         if old.severity is Severity.CRITICAL and new.severity is not old.severity:
             what.append(f"is {new.severity.label} instead of Critical")
         if what:
-            losses.append(Loss(kind.short_name, " and ".join(what)))
+            losses.append(Loss(kind.short_name, " and ".join(what), is_off))
     return losses
 
 
