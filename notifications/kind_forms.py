@@ -38,7 +38,12 @@ class AfterField(forms.CharField):
     """How long a condition has to hold before its alert is raised."""
 
     def __init__(self, kind: Kind, **kwargs: Any) -> None:
-        super().__init__(required=False, max_length=NUMBER_LENGTH, **kwargs)
+        super().__init__(
+            required=False,
+            max_length=NUMBER_LENGTH,
+            error_messages=_too_long(f"{kind.short_name}, after"),
+            **kwargs,
+        )
         self._kind = kind
 
     def clean(self, value: Any) -> timedelta | None:
@@ -60,7 +65,12 @@ class NumberField(forms.CharField):
     """A number of a kind's rule."""
 
     def __init__(self, kind: Kind, parameter: Parameter, **kwargs: Any) -> None:
-        super().__init__(required=False, max_length=NUMBER_LENGTH, **kwargs)
+        super().__init__(
+            required=False,
+            max_length=NUMBER_LENGTH,
+            error_messages=_too_long(f"{kind.short_name}, {parameter.label}"),
+            **kwargs,
+        )
         self._kind = kind
         self._parameter = parameter
 
@@ -77,6 +87,13 @@ class NumberField(forms.CharField):
                 f"{parameter.expected}."
             )
         return round(number, 3)
+
+
+def _too_long(what: str) -> dict[str, str]:
+    return {
+        "max_length": f"{what}: found %(show_value)d characters, expected at most "
+        "%(limit_value)d."
+    }
 
 
 def _number(text: str) -> float:

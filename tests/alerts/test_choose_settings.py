@@ -132,7 +132,10 @@ def test_it_gives_every_number_to_what_judges_by_it() -> None:
             "free share below 5 %: expected less than Store point low on space, free "
             "share below 5 %.",
         ),
-        ({LOW: numbers(bytes=50)}, "free space of 1 TB below 50 GB: expected less than"),
+        (
+            {LOW: numbers(bytes=50)},
+            "free space of 1 TB below 50 GB: expected less than",
+        ),
         ({LOW: numbers(hours=3)}, "or full within 4 h: expected no more than"),
         ({LOW: numbers(percent=50)}, "expected less than Store point filling up"),
         (
@@ -140,7 +143,10 @@ def test_it_gives_every_number_to_what_judges_by_it() -> None:
             "Device backup warning, archives not changed for 7 days: expected less than "
             "Device backup critical, archives not changed for 7 days.",
         ),
-        ({SLOW: numbers(count=11)}, "in at least 11: expected no more than Store point"),
+        (
+            {SLOW: numbers(count=11)},
+            "in at least 11: expected no more than Store point",
+        ),
     ],
 )
 def test_it_says_which_numbers_do_not_fit(
@@ -164,16 +170,32 @@ def test_it_finds_what_does_not_fit_in_one_destination_alone() -> None:
 @pytest.mark.parametrize(
     ("kind", "choice", "words"),
     [
-        (LOW, numbers(percent=120), "free share below: found 120, expected a number fr"),
-        (LOW, numbers(percent=math.nan), "found nan, expected a number from 0.1 to 50 %"),
-        (LOW, numbers(clear=20), "found a number “clear”, expected percent or bytes or"),
+        (
+            LOW,
+            numbers(percent=120),
+            "free share below: found 120, expected a number fr",
+        ),
+        (
+            LOW,
+            numbers(percent=math.nan),
+            "found nan, expected a number from 0.1 to 50 %",
+        ),
+        (
+            LOW,
+            numbers(clear=20),
+            "found a number “clear”, expected percent or bytes or",
+        ),
         ("drive-failing", numbers(percent=5), "a number “percent”, expected none"),
         (
             OFFLINE,
             numbers(failures=1.5),
             "believed after: found 1.5, expected a whole number from 1 to 100 failures",
         ),
-        (LOW, Choice(delay_seconds=604_801), "after: found 604801 s, expected from 0 s"),
+        (
+            LOW,
+            Choice(delay_seconds=604_801),
+            "after: found 604801 s, expected from 0 s",
+        ),
         (LOW, Choice(delay_seconds=-1), "after: found -1 s, expected from 0 s"),
     ],
 )

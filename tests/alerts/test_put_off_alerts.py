@@ -216,9 +216,10 @@ def test_it_raises_neither_early_nor_late_nor_leaves_a_gap(
         assert again == []
         if level == "unknown":
             continue
-        for kind in since:
-            holds = kind in {each.kind for each in conditions}
-            since[kind] = (since[kind] or now) if holds else None
+        holding = {each.kind for each in conditions}
+        since = {
+            kind: (at or now) if kind in holding else None for kind, at in since.items()
+        }
         held_low, held_critical = since[LOW], since[CRITICAL]
         is_critical = held_critical is not None and now - held_critical >= critical
         is_low = held_low is not None and now - held_low >= low
