@@ -57,7 +57,7 @@ class Choice:
         A number that follows from others is kept when it was chosen: it stays, whatever
         becomes of the others.
         """
-        defaults = {each.name: each for each in kind.filled({}).parameters}
+        defaults = {each.name: each for each in (kind.pattern or kind).parameters}
         return Choice(
             is_shown=None if self.is_shown else self.is_shown,
             is_mailed=None if self.is_mailed else self.is_mailed,

@@ -18,10 +18,12 @@ HEAD = """\
 <!-- Written by `manage.py write_alert_docs` from alerts/catalogue. Edit there. -->
 
 Every kind of alert that the console can raise: what it means, what it may lead to, by which
-numbers it is decided, and the steps from the alert to its end. Severities and numbers are those
-of a new console; Settings > Notifications changes them, everywhere or in one destination. The same texts stand on each
+numbers it is decided, and the steps from the alert to its end. The same texts stand on each
 alert's page, where the console looks at every step by itself as far as it can, in mails and in
 Settings > Notifications.
+
+Severities and numbers are those of a new console. Settings > Notifications changes them, everywhere
+or in one destination; the texts on an alert's page have the numbers that hold there.
 
 """
 
