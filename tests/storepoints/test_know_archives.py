@@ -84,6 +84,8 @@ def test_a_finding_without_archives_changes_nothing() -> None:
         ({"oldest": None}, "expected a list of archives in 'oldest'"),
         ({"oldest": [{"name": 7}]}, "expected an archive with a name"),
         ({"oldest": [{"name": "a", "changed_at": "x"}]}, "expected seconds since 1970"),
+        ({"warning_days": 0}, "expected a number of days in 'warning_days'"),
+        ({"critical_days": "7"}, "expected a number of days in 'critical_days'"),
         ({"at": -5}, "expected seconds since 1970 in 'at'"),
         ({"newest_at": []}, "expected seconds since 1970 in 'newest_at'"),
     ],
@@ -100,6 +102,19 @@ def test_it_refuses_garbage_and_keeps_the_verdict(
     assert expected in caplog.text
     assert after.archives_at is None
     assert after.checked_at == clock.now()
+
+
+def test_it_says_by_how_many_days_the_agent_counted() -> None:
+    point = make_store_point("Tank-07")
+
+    report(point, found(9, 2, 0, warning_days=5))
+
+    assert ongoing() == [
+        (
+            WARNING,
+            "Devices have not backed up: Tank-07 (2 archives for more than 5 days)",
+        )
+    ]
 
 
 def test_a_store_point_without_archives_has_no_alert() -> None:
