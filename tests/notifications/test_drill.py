@@ -322,6 +322,24 @@ def test_every_step_has_what_takes_it() -> None:
     assert all(each.deadline_seconds > lease for each in steps)
 
 
+def test_it_waits_as_long_as_the_settings_let_it() -> None:
+    def alerted(tries: int, delay_seconds: float) -> Any:
+        steps = steps_of(
+            check_seconds=30,
+            retry_seconds=10,
+            tries=tries,
+            delay_seconds=delay_seconds,
+            good_tries=2,
+            group_seconds=30,
+        )
+        return next(each for each in steps if each.slug == "alerted")
+
+    assert alerted(3, 0).target_seconds == 24
+    assert alerted(3, 600).target_seconds == 24 + 600 + 5
+    assert alerted(3, 600).deadline_seconds > 629
+    assert alerted(100, 0).deadline_seconds > 99 * 12
+
+
 # --- its pages and its command ---------------------------------------------------------
 
 
