@@ -58,7 +58,7 @@ def change_notification_settings(
         for kind in changed:
             _write(KINDS[kind], before, after, destination, actor=actor, now=now)
             _show(kind, before, after, place)
-        WaitingCondition.objects.filter(kind__in=changed).update(due_at=now)
+        _look_at_waiting(changed, now)
     return changed
 
 
@@ -207,6 +207,19 @@ def _words(kind: Kind, settings: Settings, place: int | None) -> dict[str, Any]:
             if each.is_changeable
         },
     }
+
+
+def _look_at_waiting(kinds: list[str], now: datetime) -> None:
+    """Have what is put off of these kinds looked at anew.
+
+    What a report is writing now is left to the next one: waiting for it, with alerts
+    locked, could be waiting for each other.
+    """
+    free = WaitingCondition.objects.select_for_update(skip_locked=True, no_key=True)
+    keys = list(free.filter(kind__in=kinds).order_by("pk").values_list("pk", flat=True))
+    for start in range(0, len(keys), selectors.MANY):
+        some = keys[start : start + selectors.MANY]
+        WaitingCondition.objects.filter(pk__in=some).update(due_at=now)
 
 
 def _show(kind: str, before: Settings, after: Settings, place: int | None) -> None:

@@ -252,6 +252,17 @@ def test_it_says_low_while_critically_low_is_put_off(frozen: clock.FrozenClock) 
     assert ongoing() == [CRITICALLY_LOW]
 
 
+def test_it_counts_a_destination_while_its_store_points_are_put_off() -> None:
+    choose(OFFLINE, delay_seconds=3600)
+    server = make_server()
+    points = [make_store_point(server=server) for _ in range(2)]
+
+    for point in points:
+        report(point, **{**IO_ERROR, "reason": "not-mounted"})
+
+    assert ongoing() == ["destination-offline"]
+
+
 def test_it_raises_what_was_said_last_of_the_console(frozen: clock.FrozenClock) -> None:
     kind = "console-database-export-failed"
     choose(kind, delay_seconds=600)
