@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.apps import AppConfig
+
+from storepoints.rules import Rules
 
 
 class AlertsConfig(AppConfig):
@@ -16,14 +19,24 @@ class AlertsConfig(AppConfig):
     def ready(self) -> None:
         """Let alerts follow from the facts, in the transaction that wrote them.
 
-        And offer in the Store Point Overview what is done about its alerts.
+        And let the facts be judged by the numbers that were chosen for the alerts, and
+        offer in the Store Point Overview what is done about its alerts.
         """
         from alerts.actions import SILENCE_STORE_POINTS
+        from storepoints import rules
         from storepoints.actions import MENU
         from storepoints.signals import facts_recorded
 
         facts_recorded.connect(_follow_facts, dispatch_uid="alerts.follow_facts")
+        rules.provide(_rules_of)
         MENU.add(SILENCE_STORE_POINTS)
+
+
+def _rules_of(destinations: Collection[int]) -> Mapping[int, Rules]:
+    from alerts import selectors
+
+    settings = selectors.settings()
+    return {key: settings.rules(key) for key in destinations}
 
 
 def _follow_facts(sender: object, **facts: Any) -> None:

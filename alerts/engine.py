@@ -7,7 +7,7 @@ twice changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -58,7 +58,10 @@ class Condition:
 
     ``text`` and ``reported_by`` name its object and its server as they are called now.
     ``parent`` is the alert that explains this one: while that is ongoing, nothing is
-    known about the object itself, and nobody is to be told of it apart.
+    known about the object itself, and nobody is to be told of it apart. ``is_shown``
+    says whether its kind stands in the Alerts Overview. An alert is raised once the
+    condition has held for ``delay``. While an alert of one of the kinds ``gives_way_to``
+    is ongoing about the same object, this one is not.
     """
 
     kind: str
@@ -68,6 +71,9 @@ class Condition:
     text: str = ""
     reported_by: str = ""
     parent: Key | None = None
+    is_shown: bool = True
+    delay: timedelta = timedelta(0)
+    gives_way_to: frozenset[str] = frozenset()
 
     @property
     def key(self) -> Key:
@@ -105,6 +111,8 @@ class Held:
     is_presumed: bool = False
     returns: tuple[datetime, ...] = ()
     flapping_since: datetime | None = None
+    is_shown: bool = True
+    gives_way_to: frozenset[str] = frozenset()
 
     @property
     def key(self) -> Key:
@@ -139,6 +147,32 @@ class Held:
         """Return whether it has neither come back nor cleared for the whole window."""
         changes = (*self.returns[-1:], self.cleared_at or self.raised_at)
         return now - max(changes) >= rules.flap_window
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Since when a condition holds that has no alert yet, and when it will have one.
+
+    ``due_at`` is None when its time is over and another alert stands in its place.
+    """
+
+    since: datetime
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A condition that has not held for long enough, or has and gives way."""
+
+    condition: Condition
+    waiting: Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """A condition that was waited for, and is gone or has its alert."""
+
+    key: Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +220,15 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """An ongoing alert that another one explains from now on; its texts stay."""
+    """An ongoing alert that another one explains from now on; its texts stay.
+
+    Or that was explained before, and whose severity, or whether it is shown, is another
+    now.
+    """
 
     alert: Held
     condition: Condition
+    does_lapse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +254,9 @@ class Steady:
         return self.alert.cleared_at is not None
 
 
-Change = Raise | Reopen | Update | Hold | Clear | Steady
+#: What happens to an alert; the other two are about conditions that have none.
+OfAlert = Reopen | Update | Hold | Clear | Steady
+Change = OfAlert | Raise | Wait | Forget
 
 
 def reconcile(
@@ -223,6 +264,7 @@ def reconcile(
     conditions: Iterable[Condition],
     *,
     unknown: Collection[Key] = (),
+    waiting: Mapping[Key, Waiting] | None = None,
     now: datetime,
     rules: Rules = RULES,
 ) -> list[Change]:
@@ -230,14 +272,18 @@ def reconcile(
 
     ``held`` must have every alert of the subjects that the conditions speak of, and of
     their parents, which is ongoing or can return. Nothing is said about the keys in
-    ``unknown``: of them it is not known whether the condition holds. When several held
-    alerts have one key, the ongoing or newest one counts.
+    ``unknown``: of them it is not known whether the condition holds. ``waiting`` must
+    have what is waited for of the same subjects. When several held alerts have one key,
+    the ongoing or newest one counts.
 
     1. A condition with a parent is decided after the others, for it counts as held
        while the parent's alert is ongoing; without that it is unknown.
-    2. Each condition raises, re-opens, updates or holds its alert.
-    3. An ongoing alert whose condition is gone is cleared.
-    4. What flapped and has not changed since is steady again.
+    2. One whose delay is not over yet, and that has no ongoing alert, is waited for.
+    3. One that gives way to an alert that is ongoing after this counts as gone.
+    4. Each other condition raises, re-opens, updates or holds its alert.
+    5. An ongoing alert whose condition is gone is cleared; but not while what it gives
+       way to is waited for, so that something is said all the time.
+    6. What flapped and has not changed since is steady again.
     """
     current: dict[Key, Held] = {}
     for alert in held:
@@ -250,21 +296,57 @@ def reconcile(
         if condition.key not in unknown:
             wanted.setdefault(condition.key, condition)
 
-    changes: list[Change] = []
+    known = waiting or {}
     silent: set[Key] = set(unknown)
+    waits: dict[Key, Waiting] = {}
+
+    def is_ongoing(key: Key) -> bool:
+        """Return whether an alert is ongoing once all of this was followed."""
+        if key in waits:
+            return False
+        if key in wanted and key not in silent:
+            return True
+        alert = current.get(key)
+        return key in silent and alert is not None and alert.cleared_at is None
+
     for key, condition in wanted.items():
-        parent = condition.parent
-        if parent and not _is_ongoing(parent, wanted, current, silent):
+        if condition.parent and not is_ongoing(condition.parent):
             silent.add(key)
             continue
+        wait = _wait(current.get(key), condition, known.get(key), now)
+        if wait is not None:
+            waits[key] = wait
+
+    def gives_way(row: Condition | Held) -> bool:
+        return any(is_ongoing((kind, row.subject)) for kind in row.gives_way_to)
+
+    def is_about_to_give_way(row: Held) -> bool:
+        return any((kind, row.subject) in waits for kind in row.gives_way_to)
+
+    given_way = {key for key, condition in wanted.items() if gives_way(condition)}
+    followed = {
+        key: condition
+        for key, condition in wanted.items()
+        if key not in silent and key not in waits and key not in given_way
+    }
+    changes: list[Change] = []
+    for key, condition in followed.items():
         change = _follow(current.get(key), condition, now, rules)
         if change is not None:
             changes.append(change)
     changes += [
         Clear(alert, is_quiet=alert.is_flapping(now, rules))
         for key, alert in current.items()
-        if alert.cleared_at is None and key not in wanted and key not in silent
+        if alert.cleared_at is None
+        and key not in followed
+        and key not in silent
+        and (gives_way(alert) or not is_about_to_give_way(alert))
     ]
+    for key in sorted(given_way - waits.keys()):
+        since = _held_since(current.get(key), wanted[key], known.get(key), now)
+        if since is not None:
+            waits[key] = Waiting(since, None)
+    changes += _waited(wanted, waits, known, silent)
     back = {change.alert.key for change in changes if isinstance(change, Reopen)}
     changes += [
         Steady(alert)
@@ -276,17 +358,45 @@ def reconcile(
     return changes
 
 
-def _is_ongoing(
-    key: Key,
+def _wait(
+    alert: Held | None, condition: Condition, before: Waiting | None, now: datetime
+) -> Waiting | None:
+    """Return until when a condition is waited for; None when it need not be."""
+    if alert is not None and alert.cleared_at is None:
+        return None
+    # A clock that was set back starts the wait anew.
+    since = min(before.since, now) if before else now
+    due_at = since + condition.delay
+    return Waiting(since, due_at) if due_at > now else None
+
+
+def _held_since(
+    alert: Held | None, condition: Condition, before: Waiting | None, now: datetime
+) -> datetime | None:
+    """Return since when what gives way has held; None when that need not be known.
+
+    It goes on counting, so that it has its alert at once when what is worse is over.
+    """
+    if before is not None:
+        return before.since
+    if condition.delay and alert is not None and alert.cleared_at is None:
+        return min(alert.raised_at, now - condition.delay)
+    return None
+
+
+def _waited(
     wanted: Mapping[Key, Condition],
-    current: Mapping[Key, Held],
+    waits: Mapping[Key, Waiting],
+    known: Mapping[Key, Waiting],
     silent: Collection[Key],
-) -> bool:
-    """Return whether an alert is ongoing once all of this was followed."""
-    if key in wanted and key not in silent:
-        return True
-    alert = current.get(key)
-    return key in silent and alert is not None and alert.cleared_at is None
+) -> Iterator[Wait | Forget]:
+    """Yield what changes about the conditions that are waited for."""
+    for key, after in waits.items():
+        if after != known.get(key):
+            yield Wait(wanted[key], after)
+    for key in known:
+        if key not in waits and key not in silent:
+            yield Forget(key)
 
 
 def _follow(
@@ -296,9 +406,15 @@ def _follow(
         return Raise(condition)
     if known.cleared_at is not None:
         return _reopen(known, condition, now, rules)
-    if condition.is_held:
-        return None if known.parent == condition.parent else Hold(known, condition)
     is_worse = condition.severity < known.severity
+    if condition.is_held:
+        is_same = (
+            known.parent == condition.parent
+            and known.severity == condition.severity
+            and known.is_shown == condition.is_shown
+        )
+        lapses = is_worse and known.acknowledged_at is not None
+        return None if is_same else Hold(known, condition, does_lapse=lapses)
     if known.is_presumed or known.parent or _told(condition) != _told(known):
         return Update(
             known,
@@ -335,8 +451,8 @@ def _reopen(known: Held, condition: Condition, now: datetime, rules: Rules) -> R
     )
 
 
-def _told(row: Condition | Held) -> tuple[Severity, str, str, dict[str, Any]]:
-    return row.severity, row.text, row.reported_by, dict(row.data)
+def _told(row: Condition | Held) -> tuple[Severity, bool, str, str, dict[str, Any]]:
+    return row.severity, row.is_shown, row.text, row.reported_by, dict(row.data)
 
 
 def _precedence(alert: Held) -> tuple[bool, datetime, int]:

@@ -20,6 +20,9 @@ from storepoints.models import Destination, Server, StorePoint
 
 VIEWS = (("active", "Active"), ("acknowledged", "Acknowledged"), ("all", "All"))
 
+#: Whether what is not shown (Settings > Notifications) is listed too.
+HIDDEN = (("1", "What is not shown too"),)
+
 #: Quick choices of when an alert was raised.
 WITHIN = (
     ("1h", "Last hour"),
@@ -103,6 +106,7 @@ class AlertFilter(filterset.FilterSet):
     until = InstantFilter(  # type: ignore[no-untyped-call]  # as above
         field_name="raised_at", lookup_expr="lt", is_end=True
     )
+    hidden = filters.ChoiceFilter(choices=HIDDEN, method="include_hidden")
     q = filters.CharFilter(method="search", max_length=200)
 
     class Meta:
@@ -120,8 +124,19 @@ class AlertFilter(filterset.FilterSet):
             return rows.filter(selectors.is_acknowledged(now))
         return rows
 
+    def include_hidden(
+        self, rows: QuerySet[Alert], name: str, value: str
+    ) -> QuerySet[Alert]:
+        """Keep all: without being asked, what is not shown is left out."""
+        return rows
+
     def filter_queryset(self, queryset: QuerySet[Alert]) -> QuerySet[Alert]:
-        """Fold what is held under another alert away, unless it is asked for."""
+        """Fold what is held under another alert away, unless it is asked for.
+
+        What is recorded and not shown is left out, unless it is asked for.
+        """
+        if not self.form.cleaned_data.get("hidden"):
+            queryset = queryset.filter(is_shown=True)
         rows: QuerySet[Alert] = super().filter_queryset(queryset)  # type: ignore[no-untyped-call]  # as above
         if any(self.form.cleaned_data.get(name) for name in UNFOLDING):
             return rows
@@ -137,8 +152,7 @@ class AlertFilter(filterset.FilterSet):
         self, rows: QuerySet[Alert], name: str, value: Destination
     ) -> QuerySet[Alert]:
         """Keep the alerts of a destination and of all that belongs to it."""
-        servers = Server.objects.filter(destination=value).values("pk")
-        return rows.filter(Q(destination=value) | Q(server__in=servers))
+        return rows.filter(selectors.belongs_to(value.pk))
 
     def raised_within(
         self, rows: QuerySet[Alert], name: str, value: str

@@ -29,7 +29,7 @@ from console.kit import humane
 from console.kit.actions import ActionMenu
 from storepoints import verdict
 from storepoints.actions import MENU as STORE_POINT_MENU
-from storepoints.engine import SPACE_RULE, Rule, free_percent
+from storepoints.engine import free_percent
 from storepoints.models import Filesystem
 from storepoints.outlook import forecast_words
 from storepoints.states import FAILED, READOPTABLE, WORKING, Reason, State
@@ -218,10 +218,14 @@ def _store_point_now(scene: Scene, kind: Kind) -> Seen:
     if scene.is_ongoing:
         words = (
             f"It works again: {row.words}. That is believed after "
-            f"{Rule().successes_until_well} good checks."
+            f"{_good_checks(scene)}."
         )
         return Seen(Mark.WAITING, (Fact(words, **checked),), buttons)
     return Seen(Mark.DONE, (Fact(words, **checked),), buttons)
+
+
+def _good_checks(scene: Scene) -> str:
+    return humane.counted(scene.rules.belief.successes_until_well, "good check")
 
 
 def _server_now(scene: Scene, kind: Kind) -> Seen:
@@ -567,13 +571,14 @@ def _space(scene: Scene, kind: Kind) -> Seen:
         return Seen(Mark.NOT_APPLICABLE, (Fact("Its volume is no longer watched."),))
     facts = [_space_left(filesystem)]
     if filesystem.free_bytes is not None and filesystem.used_bytes is not None:
-        percent = (
-            SPACE_RULE.critically_low_percent
+        rule = scene.rules.space
+        percent, few = (
+            (rule.critically_low_percent, rule.critically_low_bytes)
             if kind.slug == "store-point-critically-low-on-space"
-            else SPACE_RULE.low_percent
+            else (rule.low_percent, rule.low_bytes)
         )
-        bound = SPACE_RULE.free_bound(
-            filesystem.free_bytes + filesystem.used_bytes, percent
+        bound = rule.free_bound(
+            filesystem.free_bytes + filesystem.used_bytes, percent, few
         )
         facts.append(Fact(f"The limit for its size is {humane.size(bound)}."))
     facts.append(Fact(forecast_words(filesystem, scene.now)))
@@ -663,7 +668,7 @@ def _back(scene: Scene, kind: Kind) -> Seen:
     if row is not None and row.is_green and kind.slug == STORE_POINT_OFFLINE.slug:
         words = (
             f"{humane.counted(row.successes, 'good check')} of "
-            f"{Rule().successes_until_well}; this turns to done by itself."
+            f"{scene.rules.belief.successes_until_well}; this turns to done by itself."
         )
     return Seen(Mark.WAITING, (Fact(words),))
 

@@ -33,6 +33,9 @@ _OVERVIEW = [
     *("is_shown", "parent", "acknowledged_until", "acknowledged_at"),
 ]
 
+#: The longest that a kind may be put off: a week. Longer is switched off.
+MOST_DELAY_SECONDS = 7 * 86_400
+
 SEVERITIES = [(severity.value, severity.label) for severity in Severity]
 
 
@@ -272,13 +275,98 @@ class NotificationSetting(models.Model):
     kind = models.CharField(max_length=50, unique=True)
     is_shown = models.BooleanField(default=True)
     is_mailed = models.BooleanField(default=True)
+    # Null is the kind's own severity, and no delay; numbers that are not named are the
+    # kind's own too.
+    severity = models.PositiveSmallIntegerField(null=True, choices=SEVERITIES)
+    delay_seconds = models.PositiveIntegerField(null=True)
+    parameters = models.JSONField(default=dict, blank=True)
     changed_at = models.DateTimeField()
 
     class Meta:
         ordering: ClassVar = ["kind"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(severity__isnull=True)
+                | Q(severity__in=[severity.value for severity in Severity]),
+                name="notification_setting_severity_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(delay_seconds__isnull=True)
+                | Q(delay_seconds__lte=MOST_DELAY_SECONDS),
+                name="notification_setting_delay_in_range",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.kind
+
+
+class NotificationOverride(models.Model):
+    """What was chosen for one kind in one destination; null is as everywhere."""
+
+    kind = models.CharField(max_length=50)
+    destination = models.ForeignKey(
+        Destination, on_delete=models.CASCADE, related_name="notification_overrides"
+    )
+    is_shown = models.BooleanField(null=True)
+    is_mailed = models.BooleanField(null=True)
+    severity = models.PositiveSmallIntegerField(null=True, choices=SEVERITIES)
+    delay_seconds = models.PositiveIntegerField(null=True)
+    parameters = models.JSONField(default=dict, blank=True)
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["destination", "kind"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["destination", "kind"], name="notification_override_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(severity__isnull=True)
+                | Q(severity__in=[severity.value for severity in Severity]),
+                name="notification_override_severity_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(delay_seconds__isnull=True)
+                | Q(delay_seconds__lte=MOST_DELAY_SECONDS),
+                name="notification_override_delay_in_range",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} in {self.destination}"
+
+
+class WaitingCondition(models.Model):
+    """A condition that holds and has no alert yet, because its kind is put off.
+
+    ``due_at`` is when it has held for long enough; null when it has, and another alert
+    stands in its place. ``data`` are its numbers as they were seen last.
+    """
+
+    kind = models.CharField(max_length=50)
+    subject = models.CharField(max_length=50)
+    since = models.DateTimeField()
+    due_at = models.DateTimeField(null=True)
+    data = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["subject", "kind"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["subject", "kind"], name="waiting_condition_once"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["due_at"],
+                condition=Q(due_at__isnull=False),
+                name="waiting_condition_due",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.subject}"
 
 
 class Silence(models.Model):

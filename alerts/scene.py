@@ -12,10 +12,12 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from alerts.catalogue import KINDS, Kind, Scope
+from alerts import selectors as alert_selectors
+from alerts.catalogue import Kind, Scope
 from alerts.models import Alert
 from storepoints import selectors, verdict
 from storepoints.models import Filesystem, StorePoint
+from storepoints.rules import DEFAULT, Rules
 from storepoints.selectors import Pulse
 from storepoints.states import WORKING, State
 
@@ -30,7 +32,8 @@ class Scene:
     ``store_points`` are those that it concerns, the ones that do not work first, at
     most MOST of them; ``states`` counts all by the state that is shown. ``ongoing`` are
     the alerts of all these that are ongoing, by kind and subject. ``may`` says whether
-    the person who looks has a permission.
+    the person who looks has a permission. ``kind`` has in its texts the numbers that
+    hold where the alert is about, and ``rules`` are those that it is judged by there.
     """
 
     alert: Any
@@ -43,6 +46,7 @@ class Scene:
     servers: list[Any] = field(default_factory=list)
     filesystem: Filesystem | None = None
     ongoing: dict[tuple[str, str], Alert] = field(default_factory=dict)
+    rules: Rules = DEFAULT
 
     @property
     def is_ongoing(self) -> bool:
@@ -80,9 +84,12 @@ class Scene:
 
 
 def read_scene(alert: Alert, *, may: Callable[[str], bool], now: datetime) -> Scene:
-    """Return an alert with all that its guide looks at; 6 queries at most."""
+    """Return an alert with all that its guide looks at; 7 queries at most."""
     pulse = selectors.read_pulse(now)
-    kind = KINDS.get(alert.kind)
+    settings = alert_selectors.settings()
+    destination = alert_selectors.destinations_of([alert])[alert.pk]
+    setting = settings.find(alert.kind, destination)
+    kind = setting.told if setting else None
     concerned = _concerned(alert, kind, selectors.store_points(now=now, pulse=pulse))
     rows: list[Any] = []
     states: dict[str, int] = {}
@@ -109,6 +116,7 @@ def read_scene(alert: Alert, *, may: Callable[[str], bool], now: datetime) -> Sc
         servers=servers,
         filesystem=filesystem,
         ongoing=_ongoing(rows, servers),
+        rules=settings.rules(destination),
     )
 
 

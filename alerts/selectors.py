@@ -6,19 +6,33 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Window
+from django.db.models import (
+    BigIntegerField,
+    Count,
+    Exists,
+    F,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Value,
+    Window,
+)
 from django.db.models.functions import RowNumber
 
 from alerts.catalogue import KINDS
-from alerts.engine import RULES, Held, Severity
+from alerts.engine import RULES, Held, Key, Severity, Waiting
 from alerts.models import (
     EVIDENCE,
     Alert,
     AlertEvent,
     AlertHistoryLimit,
+    NotificationOverride,
     NotificationSetting,
+    WaitingCondition,
 )
-from storepoints.models import Filesystem, StorePoint
+from alerts.settings import Choice, Setting, Settings
+from storepoints.models import Filesystem, Server, StorePoint
 from storepoints.states import MEASURED
 
 #: How many keys one statement names: SQLite takes a limited number of parameters.
@@ -145,7 +159,21 @@ def _held(row: Alert) -> Held:
         is_presumed=row.is_presumed,
         returns=tuple(datetime.fromisoformat(at) for at in row.returns),
         flapping_since=row.flapping_since,
+        is_shown=row.is_shown,
+        gives_way_to=KINDS[row.kind].gives_way_to if row.kind in KINDS else frozenset(),
     )
+
+
+def waiting_conditions(subjects: Iterable[str]) -> dict[Key, Waiting]:
+    """Return what is waited for of these subjects; one query for each MANY."""
+    wanted = sorted(subjects)
+    return {
+        (row.kind, row.subject): Waiting(row.since, row.due_at)
+        for start in range(0, len(wanted), MANY)
+        for row in WaitingCondition.objects.filter(
+            subject__in=wanted[start : start + MANY]
+        )
+    }
 
 
 def count_store_points(
@@ -204,10 +232,77 @@ def of_store_points(store_points: Iterable[StorePoint | int]) -> Q:
     )
 
 
-def notification_settings() -> dict[str, NotificationSetting]:
-    """Return the setting of every kind in the catalogue, defaults included."""
-    chosen = {row.kind: row for row in NotificationSetting.objects.all()}
-    return {slug: chosen.get(slug) or NotificationSetting(kind=slug) for slug in KINDS}
+_CHOSEN = ("is_shown", "is_mailed", "severity", "delay_seconds", "parameters")
+
+
+def settings() -> Settings:
+    """Return what is chosen for every kind, everywhere and by destination; one query."""
+    everywhere = (
+        NotificationSetting.objects.order_by()
+        .annotate(place=Value(None, output_field=BigIntegerField()))
+        .values_list("kind", "place", *_CHOSEN)
+    )
+    somewhere = (
+        NotificationOverride.objects.order_by()
+        .annotate(place=F("destination_id"))
+        .values_list("kind", "place", *_CHOSEN)
+    )
+    choices: dict[str, Choice] = {}
+    overrides: dict[tuple[int, str], Choice] = {}
+    for (
+        kind,
+        place,
+        is_shown,
+        is_mailed,
+        severity,
+        delay,
+        parameters,
+    ) in somewhere.union(everywhere, all=True):
+        if kind not in KINDS:
+            continue
+        choice = Choice(
+            is_shown,
+            is_mailed,
+            None if severity is None else Severity(severity),
+            delay,
+            parameters,
+        )
+        if place is None:
+            choices[kind] = choice.without_defaults(KINDS[kind])
+        else:
+            overrides[place, kind] = choice
+    return Settings(choices, overrides)
+
+
+def settings_of(
+    alerts: Iterable[Alert], among: Settings | None = None
+) -> dict[int, Setting | None]:
+    """Return what holds for each alert, where it is about, by the alert's key.
+
+    None for a kind that has left the catalogue. Two queries for any number of alerts;
+    ``among`` are the settings, if they are known already.
+    """
+    rows = list(alerts)
+    chosen = settings() if among is None else among
+    places = destinations_of(rows)
+    return {row.pk: chosen.find(row.kind, places.get(row.pk)) for row in rows}
+
+
+def destinations_of(alerts: Iterable[Alert]) -> dict[int, int | None]:
+    """Return the destination that each alert belongs to, if any; one query."""
+    rows = list(alerts)
+    servers = sorted({row.server_id for row in rows if row.server_id})
+    places: dict[int | None, int] = {}
+    for start in range(0, len(servers), MANY):
+        found = Server.objects.filter(pk__in=servers[start : start + MANY])
+        places.update(found.order_by().values_list("pk", "destination_id"))
+    return {row.pk: row.destination_id or places.get(row.server_id) for row in rows}
+
+
+def belongs_to(destination: int) -> Q:
+    """Return the condition that an alert is about a destination or what is in it."""
+    servers = Server.objects.filter(destination=destination).order_by().values("pk")
+    return Q(destination=destination) | Q(server__in=servers)
 
 
 def alert_history_limit() -> AlertHistoryLimit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from crispy_forms.helper import FormHelper
 from crispy_forms.layout import Column, Field, Layout, Row
@@ -11,7 +11,6 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
-from alerts.catalogue import KINDS
 from alerts.forms import AcknowledgeForm
 from alerts.models import Alert
 from console.kit import humane
@@ -27,7 +26,6 @@ from notifications.models import (
 )
 from notifications.services import (
     ChannelFields,
-    Choice,
     HeartbeatFields,
     MailServer,
 )
@@ -499,62 +497,3 @@ def _read_address(text: str) -> str:
     except ValueError as error:
         raise ValidationError(str(error)) from None
     return text
-
-
-class KindRow(NamedTuple):
-    """The two switches of a kind as the page draws them."""
-
-    show: forms.BoundField
-    mail: forms.BoundField
-
-
-class KindsForm(forms.Form):
-    """Show in Console and Send Email of every kind.
-
-    A switch that is off is absent from a POST, so the page says in ``kinds`` which
-    kinds it showed: the others stay as they are, and a POST without is refused.
-    """
-
-    kinds = forms.MultipleChoiceField(
-        choices=lambda: [(slug, slug) for slug in KINDS],
-        error_messages={
-            "required": "Expected the kinds of alerts that the page showed.",
-            "invalid_choice": "Expected kinds of alerts, found %(value)s.",
-        },
-    )
-
-    def __init__(
-        self, *args: Any, choices: Mapping[str, Choice] | None = None, **kwargs: Any
-    ) -> None:
-        """Take what is chosen now, to draw it."""
-        super().__init__(*args, **kwargs)
-        for slug, kind in KINDS.items():
-            chosen = (choices or {}).get(slug, Choice())
-            for prefix, what, value in (
-                ("show", "show in console", chosen.is_shown),
-                ("mail", "send email", chosen.is_mailed),
-            ):
-                self.fields[f"{prefix}-{slug}"] = forms.BooleanField(
-                    required=False,
-                    initial=value,
-                    label=f"{kind.short_name}: {what}",
-                    widget=forms.CheckboxInput(
-                        attrs={
-                            "class": "form-check-input",
-                            "role": "switch",
-                            "aria-label": f"{kind.short_name}: {what}",
-                        }
-                    ),
-                )
-
-    def row(self, slug: str) -> KindRow:
-        """Return the switches of one kind."""
-        return KindRow(self[f"show-{slug}"], self[f"mail-{slug}"])
-
-    def choices(self) -> dict[str, Choice]:
-        """Return what was chosen, for the kinds that the page showed."""
-        data = self.cleaned_data
-        return {
-            slug: Choice(is_shown=data[f"show-{slug}"], is_mailed=data[f"mail-{slug}"])
-            for slug in data["kinds"]
-        }

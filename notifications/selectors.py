@@ -83,12 +83,11 @@ class ToldKinds:
     """
 
     def __init__(self) -> None:
-        self._settings = alerts.notification_settings()
+        self._settings = alerts.settings()
 
     def __contains__(self, kind_and_destination: tuple[str, int | None]) -> bool:
         """Return whether a kind is told, for alerts of a destination (None: of none)."""
-        kind, _destination = kind_and_destination
-        setting = self._settings.get(kind)
+        setting = self._settings.find(*kind_and_destination)
         return setting is not None and setting.is_mailed
 
 

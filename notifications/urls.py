@@ -22,6 +22,24 @@ urlpatterns = [
     path("notifications/", kinds.settings, name="settings"),
     path("notifications/save/", kinds.save, name="save"),
     path("notifications/reset/", kinds.reset, name="reset"),
+    path(
+        "notifications/destinations/",
+        kinds.choose_destination,
+        name="choose_destination",
+    ),
+    path(
+        "notifications/destinations/<int:key>/", kinds.destination, name="destination"
+    ),
+    path(
+        "notifications/destinations/<int:key>/save/",
+        kinds.save_destination,
+        name="save_destination",
+    ),
+    path(
+        "notifications/destinations/<int:key>/reset/",
+        kinds.reset_destination,
+        name="reset_destination",
+    ),
     path("notifications/recipients/", recipients.add, name="add_recipient"),
     path(
         "notifications/recipients/<int:key>/remove/",

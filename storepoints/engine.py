@@ -293,6 +293,9 @@ class SpaceRule:
     critically_low_percent: float = 5
     low_hours: float = 24
     critically_low_hours: float = 4
+    #: Free bytes of ``normal_bytes`` that are few; None: the share of it.
+    low_bytes: float | None = None
+    critically_low_bytes: float | None = None
     filling_hours: float = 24
     #: Nothing is said to be filling up while more than this is free.
     filling_percent: float = 50
@@ -308,15 +311,18 @@ class SpaceRule:
     low_inodes: float = 1_000_000
     clear_inodes_times: float = 2
 
-    def free_bound(self, size: float, percent: float) -> float:
+    def free_bound(
+        self, size: float, percent: float, few_bytes: float | None = None
+    ) -> float:
         """Return how many free bytes are few on a filesystem of this size.
 
+        ``few_bytes`` are few of ``normal_bytes``; None: ``percent`` of that. So it is
         ``percent`` of the size up to ``normal_bytes``; above, it grows with the size to
         the power ``size_exponent``: 10 % is 100 GB of 1 TB, 0.63 TB of 10 TB and 4 TB
         of 100 TB. The shape and the exponent are those of Checkmk's "magic factor"
         (its manual: 0.8, from 20 GB on); the norm here is that of a backup drive.
         """
-        share = percent / 100
+        share = percent / 100 if few_bytes is None else few_bytes / self.normal_bytes
         if size <= self.normal_bytes:
             return share * size
         growth = math.pow(size / self.normal_bytes, self.size_exponent)
@@ -384,19 +390,24 @@ def judge_space(
         since[limit] = min(soon.get(limit, now), now)
         return limit in before or now - since[limit] >= wait_seconds
 
-    def is_low(limit: Limit, percent: float, hours: float) -> bool:
+    def is_low(
+        limit: Limit, percent: float, hours: float, few_bytes: float | None
+    ) -> bool:
         bound = percent + (rule.clear_points if limit in before else 0)
         will_be_full = is_soon(limit, hours, rule.low_soon_seconds)
-        few = rule.free_bound(space.free_bytes + space.used_bytes, bound)
+        # The bytes are as much softer as the share is.
+        softer = None if few_bytes is None else few_bytes * bound / percent
+        few = rule.free_bound(space.free_bytes + space.used_bytes, bound, softer)
         return share < bound and (space.free_bytes < few or will_be_full)
 
     if is_low(
         Limit.CRITICALLY_LOW_SPACE,
         rule.critically_low_percent,
         rule.critically_low_hours,
+        rule.critically_low_bytes,
     ):
         passed |= {Limit.CRITICALLY_LOW_SPACE, Limit.LOW_SPACE}
-    if is_low(Limit.LOW_SPACE, rule.low_percent, rule.low_hours):
+    if is_low(Limit.LOW_SPACE, rule.low_percent, rule.low_hours, rule.low_bytes):
         passed.add(Limit.LOW_SPACE)
 
     roomy = rule.filling_percent + (

@@ -95,6 +95,20 @@ ROUTES: tuple[Route, ...] = (
     Route("notifications:settings", VIEWER),
     Route("notifications:save", ADMINISTRATOR, "POST"),
     Route("notifications:reset", ADMINISTRATOR, "POST"),
+    Route("notifications:choose_destination", VIEWER),
+    Route("notifications:destination", VIEWER, arguments=_key("destination")),
+    Route(
+        "notifications:save_destination",
+        ADMINISTRATOR,
+        "POST",
+        arguments=_key("destination"),
+    ),
+    Route(
+        "notifications:reset_destination",
+        ADMINISTRATOR,
+        "POST",
+        arguments=_key("destination"),
+    ),
     Route("notifications:add_recipient", ADMINISTRATOR, "POST"),
     Route(
         "notifications:remove_recipient",

@@ -7,6 +7,7 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
@@ -23,7 +24,7 @@ PARAMETERS = (
 )
 
 
-def holds(problem: str) -> Answer:
+def holds(problem: str, _: Numbers) -> Answer:
     """Hold while the daily export fails; the text says why."""
     return {"problem": problem} if problem else None
 

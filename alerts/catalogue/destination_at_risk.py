@@ -8,10 +8,10 @@ from alerts.catalogue.base import (
     DestinationFacts,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
-    filled,
 )
 from alerts.engine import Severity
 
@@ -20,16 +20,18 @@ LEAST = 3
 MOST_PERCENT = 25
 
 PARAMETERS = (
-    Parameter("least", "of at least", LEAST, "store points"),
-    Parameter("percent", "at most", MOST_PERCENT, "%"),
+    Parameter(
+        "least", "of at least", LEAST, "store points", least=2, most=1000, is_whole=True
+    ),
+    Parameter("percent", "at most", MOST_PERCENT, "%", least=0, most=90, is_whole=True),
 )
 
 
-def holds(destination: DestinationFacts) -> Answer:
+def holds(destination: DestinationFacts, numbers: Numbers) -> Answer:
     """Hold while one or a quarter is left, and not while all are down."""
-    if destination.total < LEAST or destination.down >= destination.total:
+    if destination.total < numbers["least"] or destination.down >= destination.total:
         return None
-    few = max(1, destination.total * MOST_PERCENT // 100)
+    few = max(1, int(destination.total * numbers["percent"] // 100))
     if destination.accepting > few:
         return None
     return {"accepting": destination.accepting, "total": destination.total}
@@ -44,11 +46,10 @@ KIND = Kind(
         "Destination is at risk: {name} ({accepting} of {total} store points "
         "accepting data)"
     ),
-    cause=filled(
+    cause=(
         "One store point of the destination accepts backup data, or {percent} of them "
         "do; the others are offline, or inbound backup is disabled. A destination is "
-        "asked about when it has {least}.",
-        PARAMETERS,
+        "asked about when it has {least}."
     ),
     effects=(
         "Backups go on, all of them to what is left: it fills faster, and if it goes, "
@@ -88,6 +89,7 @@ KIND = Kind(
         ACKNOWLEDGE,
     ),
     holds=holds,
+    gives_way_to=frozenset({"destination-offline"}),
     is_mended_by_retry=False,
     parameters=PARAMETERS,
 )

@@ -8,22 +8,33 @@ from alerts.catalogue.base import (
     DestinationFacts,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
-    filled,
 )
 from alerts.engine import Severity
 
 #: With a single store point, that one's own alert says the same.
 LEAST = 2
 
-PARAMETERS = (Parameter("least", "of at least", LEAST, "store points"),)
+PARAMETERS = (
+    Parameter(
+        "least",
+        "of at least",
+        LEAST,
+        "store points",
+        least=1,
+        most=1000,
+        is_whole=True,
+        unit_of_one="store point",
+    ),
+)
 
 
-def holds(destination: DestinationFacts) -> Answer:
+def holds(destination: DestinationFacts, numbers: Numbers) -> Answer:
     """Hold while every store point is down."""
-    if destination.total < LEAST or destination.down < destination.total:
+    if destination.total < numbers["least"] or destination.down < destination.total:
         return None
     return {"total": destination.total}
 
@@ -34,11 +45,10 @@ KIND = Kind(
     severity=Severity.CRITICAL,
     short_name="Destination offline",
     long_text="Destination is offline: {name} (none of {total} store points is online)",
-    cause=filled(
+    cause=(
         "Every store point of the destination is offline, or its server is. A "
         "destination is asked about when it has {least}: with one, that store point's "
-        "own alert says the same.",
-        PARAMETERS,
+        "own alert says the same."
     ),
     effects=(
         "Users of this destination can neither back up nor restore, and there is no "

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from alerts.catalogue.base import UNKNOWN, Answer, Kind, Scope
+from alerts.catalogue.base import Answer, Kind, Numbers, Scope
 from alerts.catalogue.device_backup_warning import (
     CAUSE,
     CONFIRM,
     RESOLVE,
     RESOLVED,
     parameters,
-    stale,
+    stale_answer,
 )
 from alerts.engine import Severity
-from console.kit import humane
 from storepoints.archives import CRITICAL_DAYS
 from storepoints.models import StorePoint
 
 
-def holds(store_point: StorePoint) -> Answer:
+def holds(store_point: StorePoint, _: Numbers) -> Answer:
     """Hold while archives are critically stale."""
-    count = stale(store_point)
-    if count is None:
-        return UNKNOWN
-    if not count["critical"]:
-        return None
-    return {"archives": humane.counted(count["critical"], "archive")}
+    return stale_answer(store_point, "critical", CRITICAL_DAYS)
 
 
 KIND = Kind(
@@ -34,11 +28,11 @@ KIND = Kind(
     short_name="Device backup critical",
     long_text=(
         "Devices have not backed up for a critically long time: {name} "
-        f"({{archives}} for more than {CRITICAL_DAYS} days)"
+        "({archives} for more than {days} days)"
     ),
-    cause=CAUSE.format(days=CRITICAL_DAYS),
+    cause=CAUSE,
     effects=(
-        "What was changed on these devices in more than a week cannot be restored, and "
+        "What was changed on these devices in all that time cannot be restored, and "
         "their users may not know it."
     ),
     confirm=(CONFIRM,),

@@ -8,17 +8,18 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
 )
 from alerts.engine import Severity
 from console.kit import humane
-from storepoints.archives import CRITICAL_DAYS, WARNING_DAYS
+from storepoints.archives import WARNING_DAYS
 from storepoints.models import StorePoint
 
 CAUSE = (
-    "Archives in the store point have not changed for more than {days} days: neither "
+    "Archives in the store point have not changed for more than {days}: neither "
     "their directories nor anything directly inside them. The devices are switched off, "
     "lost or out of reach, their backup program is stopped or fails, or they were "
     "removed and their archives were kept."
@@ -62,25 +63,40 @@ RESOLVED = (
 
 def parameters(days: int) -> tuple[Parameter, ...]:
     """Return the numbers of a limit in days."""
-    return (Parameter("days", "archives not changed for", days, "d"),)
+    return (
+        Parameter(
+            "days",
+            "archives not changed for",
+            days,
+            "days",
+            1,
+            3650,
+            is_whole=True,
+            unit_of_one="day",
+        ),
+    )
 
 
-def stale(store_point: StorePoint) -> dict[str, int] | None:
-    """Return how many archives are stale; None while nothing is known of them now."""
+def stale_answer(store_point: StorePoint, which: str, days: int) -> Answer:
+    """Return how many archives are stale; unknown while nothing is known of them now.
+
+    With the days by which the agent counted them: it counts by new ones only when it
+    looks again.
+    """
     if not store_point.is_online or store_point.archives_at is None:
-        return None
-    found = store_point.stale_archives
-    return {name: found.get(name, 0) for name in ("warning", "critical")}
-
-
-def holds(store_point: StorePoint) -> Answer:
-    """Hold while archives are stale and none critically: one alert at a time."""
-    count = stale(store_point)
-    if count is None:
         return UNKNOWN
-    if not count["warning"] or count["critical"]:
+    found = store_point.stale_archives
+    if not found.get(which):
         return None
-    return {"archives": humane.counted(count["warning"], "archive")}
+    return {
+        "archives": humane.counted(found[which], "archive"),
+        "days": found.get(f"{which}_days", days),
+    }
+
+
+def holds(store_point: StorePoint, _: Numbers) -> Answer:
+    """Hold while archives are stale."""
+    return stale_answer(store_point, "warning", WARNING_DAYS)
 
 
 KIND = Kind(
@@ -89,18 +105,18 @@ KIND = Kind(
     severity=Severity.LOW,
     short_name="Device backup warning",
     long_text=(
-        "Devices have not backed up: {name} "
-        f"({{archives}} for more than {WARNING_DAYS} days)"
+        "Devices have not backed up: {name} ({archives} for more than {days} days)"
     ),
-    cause=CAUSE.format(days=WARNING_DAYS),
+    cause=CAUSE,
     effects=(
-        "What was changed on these devices since then cannot be restored. After "
-        f"{CRITICAL_DAYS} days a second alert takes the place of this one."
+        "What was changed on these devices since then cannot be restored. Later “Device "
+        "backup critical” takes the place of this one."
     ),
     confirm=(CONFIRM,),
     resolve=RESOLVE,
     confirm_resolved=RESOLVED,
     holds=holds,
+    gives_way_to=frozenset({"device-backup-critical"}),
     parameters=parameters(WARNING_DAYS),
     is_mended_by_retry=False,
 )

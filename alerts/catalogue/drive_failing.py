@@ -9,6 +9,7 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Scope,
     Step,
 )
@@ -23,7 +24,7 @@ def evidence(filesystem: Filesystem) -> dict[str, Any]:
     return health_evidence(filesystem, Reason.DRIVE_FAILING)
 
 
-def holds(filesystem: Filesystem) -> Answer:
+def holds(filesystem: Filesystem, _: Numbers) -> Answer:
     """Hold while something below is failing: one alert at a time with the milder one."""
     return health_answer(filesystem, Reason.DRIVE_FAILING)
 

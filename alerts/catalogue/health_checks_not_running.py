@@ -9,6 +9,7 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
@@ -21,7 +22,7 @@ SILENT_SECONDS = 60
 PARAMETERS = (Parameter("seconds", "nobody has asked for", SILENT_SECONDS, "s"),)
 
 
-def holds(silent_since: datetime | None) -> Answer:
+def holds(silent_since: datetime | None, _: Numbers) -> Answer:
     """Hold while no worker has asked what is due for too long."""
     return {} if silent_since is not None else None
 

@@ -10,6 +10,7 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Scope,
     Step,
 )
@@ -19,7 +20,7 @@ from storepoints.states import Reason
 from storepoints.verdict import REASON_WORDS
 
 
-def holds(store_point: StorePoint) -> Answer:
+def holds(store_point: StorePoint, _: Numbers) -> Answer:
     """Hold while a person has to enable it again.
 
     A fence is no alert of its own while the store point is offline: "Store point

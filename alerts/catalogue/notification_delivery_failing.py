@@ -7,6 +7,7 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
@@ -19,7 +20,7 @@ FAILING_SECONDS = 120
 PARAMETERS = (Parameter("minutes", "failing for", FAILING_SECONDS / 60, "min"),)
 
 
-def holds(problem: str) -> Answer:
+def holds(problem: str, _: Numbers) -> Answer:
     """Hold while messages cannot be delivered; the text says why."""
     return {"problem": problem} if problem else None
 

@@ -8,10 +8,10 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
-    filled,
 )
 from alerts.engine import Severity
 from console.kit import humane
@@ -21,15 +21,17 @@ from storepoints.models import Server
 #: compares two logs.
 MOST_SECONDS = 30
 
-PARAMETERS = (Parameter("seconds", "more than", MOST_SECONDS, "s"),)
+PARAMETERS = (
+    Parameter("seconds", "more than", MOST_SECONDS, "s", least=1, most=86_400),
+)
 
 
-def holds(server: Server) -> Answer:
+def holds(server: Server, numbers: Numbers) -> Answer:
     """Hold while both clocks are further apart than the limit."""
     if server.offline_since is not None:
         return UNKNOWN
     offset = server.clock_offset_seconds
-    if offset is None or abs(offset) <= MOST_SECONDS:
+    if offset is None or abs(offset) <= numbers["seconds"]:
         return None
     return {
         "span": humane.elapsed(abs(offset)),
@@ -44,10 +46,9 @@ KIND = Kind(
     severity=Severity.WARNING,
     short_name="Server clock differs",
     long_text="Server clock differs: {name} ({span} {direction})",
-    cause=filled(
+    cause=(
         "The clock of the server and that of the console are {seconds} or more apart, "
-        "as seen when a report arrives.",
-        PARAMETERS,
+        "as seen when a report arrives."
     ),
     effects=(
         "Checks go on, for the console corrects the times. Logs of the server and of "

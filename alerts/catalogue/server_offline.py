@@ -7,6 +7,7 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
@@ -18,7 +19,7 @@ from storepoints.models import Server
 PARAMETERS = (Parameter("stale", "no answer for", INTERVALS_UNTIL_STALE, "intervals"),)
 
 
-def holds(server: Server) -> Answer:
+def holds(server: Server, _: Numbers) -> Answer:
     """Hold while the server's silence is recorded."""
     return {} if server.offline_since is not None else None
 

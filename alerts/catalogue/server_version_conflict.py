@@ -10,6 +10,7 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Scope,
     Step,
 )
@@ -17,7 +18,7 @@ from alerts.engine import Severity
 from storepoints.models import Server
 
 
-def holds(server: Server) -> Answer:
+def holds(server: Server, _: Numbers) -> Answer:
     """Hold while the agent said another version than the console's."""
     if server.offline_since is not None:
         return UNKNOWN

@@ -9,9 +9,9 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Scope,
     Step,
-    filled,
 )
 from alerts.catalogue.store_point_low_on_space import (
     CAUSE,
@@ -27,7 +27,7 @@ PARAMETERS = space_parameters(
 )
 
 
-def holds(filesystem: Any) -> Answer:
+def holds(filesystem: Any, _: Numbers) -> Answer:
     """Hold below the critical limit."""
     return space_answer(
         filesystem, holds=Limit.CRITICALLY_LOW_SPACE in filesystem.limits
@@ -43,7 +43,7 @@ KIND = Kind(
     long_text_of_many=(
         "Store points are critically low on space: {name} ({used_percent} % used)"
     ),
-    cause=filled(CAUSE, PARAMETERS),
+    cause=CAUSE,
     effects="Backups to the store points of the volume are about to fail, or fail already.",
     confirm=(
         Step(
@@ -66,7 +66,7 @@ KIND = Kind(
         ),
     ),
     confirm_resolved=(
-        Step("Room enough?", filled(CONFIRM_RESOLVED, PARAMETERS), Live.BACK),
+        Step("Room enough?", CONFIRM_RESOLVED, Live.BACK),
         Step(
             "Inbound backup",
             "Enable inbound backup again where it was disabled for this.",

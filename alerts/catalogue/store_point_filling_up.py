@@ -10,23 +10,27 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
-    filled,
 )
 from alerts.engine import Severity
 from console.kit import humane
 from storepoints.engine import SPACE_RULE, Limit, free_percent
 
 PARAMETERS = (
-    Parameter("hours", "full within", SPACE_RULE.filling_hours, "h"),
-    Parameter("percent", "free share below", SPACE_RULE.filling_percent, "%"),
-    Parameter("wait", "for", SPACE_RULE.filling_soon_seconds / 60, "min"),
+    Parameter("hours", "full within", SPACE_RULE.filling_hours, "h", least=1, most=720),
+    Parameter(
+        "percent", "free share below", SPACE_RULE.filling_percent, "%", least=1, most=95
+    ),
+    Parameter(
+        "wait", "for", SPACE_RULE.filling_soon_seconds / 60, "min", least=0, most=1440
+    ),
 )
 
 
-def holds(filesystem: Any) -> Answer:
+def holds(filesystem: Any, _: Numbers) -> Answer:
     """Hold while the last day's trend fills it soon and it is not low yet."""
     if not filesystem.is_measured:
         return UNKNOWN
@@ -52,11 +56,10 @@ KIND = Kind(
     long_text_of_many=(
         "Store points are filling up: {name} ({used_percent} % used, full in {full_in})"
     ),
-    cause=filled(
+    cause=(
         "If it goes on as in the last day, without the hours that were unlike the "
         "others, the volume is full within {hours}. It has looked so for {wait}, and "
-        "less than {percent} is free.",
-        PARAMETERS,
+        "less than {percent} is free."
     ),
     effects="When the volume is full, backups to its store points stop.",
     confirm=(
@@ -89,6 +92,9 @@ KIND = Kind(
         ACKNOWLEDGE,
     ),
     holds=holds,
+    gives_way_to=frozenset(
+        {"store-point-low-on-space", "store-point-critically-low-on-space"}
+    ),
     is_mended_by_retry=False,
     parameters=PARAMETERS,
 )

@@ -10,27 +10,42 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
-    filled,
 )
 from alerts.engine import Severity
 from storepoints.engine import SPACE_RULE, Limit
 
 PARAMETERS = (
-    Parameter("percent", "free inodes below", SPACE_RULE.low_inodes_percent, "%"),
-    Parameter("number", "and fewer than", SPACE_RULE.low_inodes),
+    Parameter(
+        "percent",
+        "free inodes below",
+        SPACE_RULE.low_inodes_percent,
+        "%",
+        least=0.1,
+        most=50,
+    ),
+    Parameter(
+        "number",
+        "and fewer than",
+        SPACE_RULE.low_inodes,
+        least=1,
+        most=1e9,
+        is_whole=True,
+    ),
     Parameter(
         "clear",
         "clears at",
         SPACE_RULE.low_inodes_percent + SPACE_RULE.clear_points,
         "%",
+        follows=lambda numbers: numbers["percent"] + SPACE_RULE.clear_points,
     ),
 )
 
 
-def holds(filesystem: Any) -> Answer:
+def holds(filesystem: Any, _: Numbers) -> Answer:
     """Hold while few inodes are left; nothing is said where they are not counted."""
     if not filesystem.is_measured:
         return UNKNOWN
@@ -47,10 +62,9 @@ KIND = Kind(
     short_name="Store point low on inodes",
     long_text="Store point is low on inodes: {name} ({used_percent} % used)",
     long_text_of_many="Store points are low on inodes: {name} ({used_percent} % used)",
-    cause=filled(
+    cause=(
         "Less than {percent} of the volume's inodes are free, and fewer than {number}: "
-        "it holds very many small files.",
-        PARAMETERS,
+        "it holds very many small files."
     ),
     effects=(
         "When none are left, no file can be made, so backups to its store points stop "
@@ -79,11 +93,8 @@ KIND = Kind(
     confirm_resolved=(
         Step(
             "Enough again?",
-            filled(
-                "At least {clear} of the inodes are free, and the alert says that it "
-                "has cleared.",
-                PARAMETERS,
-            ),
+            "At least {clear} of the inodes are free, and the alert says that it "
+            "has cleared.",
             Live.BACK,
         ),
         ACKNOWLEDGE,

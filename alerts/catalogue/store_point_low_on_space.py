@@ -10,23 +10,43 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
-    filled,
 )
 from alerts.engine import Severity
 from storepoints.engine import SPACE_RULE, Limit, free_percent
 
+GB = 1e9
+
 
 def space_parameters(percent: float, hours: float) -> tuple[Parameter, ...]:
-    """Return the numbers of a limit of space: a free share, and in how many hours."""
-    few = SPACE_RULE.free_bound(1e12, percent) / 1e9
+    """Return the numbers of a limit of space: a free share, and in how many hours.
+
+    How many bytes are few follows from the share, until somebody chooses them.
+    """
     return (
-        Parameter("percent", "free share below", percent, "%"),
-        Parameter("bytes", "free space of 1 TB below", few, "GB"),
-        Parameter("hours", "or full within", hours, "h"),
-        Parameter("clear", "clears at", percent + SPACE_RULE.clear_points, "%"),
+        Parameter("percent", "free share below", percent, "%", least=0.1, most=50),
+        Parameter(
+            "bytes",
+            "free space of 1 TB below",
+            SPACE_RULE.free_bound(1e12, percent) / GB,
+            "GB",
+            least=0.001,
+            most=1000,
+            follows=lambda numbers: (
+                SPACE_RULE.free_bound(1e12, numbers["percent"]) / GB
+            ),
+        ),
+        Parameter("hours", "or full within", hours, "h", least=0.1, most=720),
+        Parameter(
+            "clear",
+            "clears at",
+            percent + SPACE_RULE.clear_points,
+            "%",
+            follows=lambda numbers: numbers["percent"] + SPACE_RULE.clear_points,
+        ),
     )
 
 
@@ -57,13 +77,9 @@ def space_answer(filesystem: Any, *, holds: bool) -> Answer:
     }
 
 
-def holds(filesystem: Any) -> Answer:
-    """Hold between the warning and the critical limit: one alert at a time."""
-    limits = filesystem.limits
-    return space_answer(
-        filesystem,
-        holds=Limit.LOW_SPACE in limits and Limit.CRITICALLY_LOW_SPACE not in limits,
-    )
+def holds(filesystem: Any, _: Numbers) -> Answer:
+    """Hold below the limit, also while it is not yet said that it is critically low."""
+    return space_answer(filesystem, holds=Limit.LOW_SPACE in filesystem.limits)
 
 
 KIND = Kind(
@@ -73,7 +89,7 @@ KIND = Kind(
     short_name="Store point low on space",
     long_text="Store point is low on space: {name} ({used_percent} % used)",
     long_text_of_many="Store points are low on space: {name} ({used_percent} % used)",
-    cause=filled(CAUSE, PARAMETERS),
+    cause=CAUSE,
     effects="When the volume is full, backups to its store points stop.",
     confirm=(
         Step(
@@ -97,10 +113,11 @@ KIND = Kind(
         ),
     ),
     confirm_resolved=(
-        Step("Room enough?", filled(CONFIRM_RESOLVED, PARAMETERS), Live.BACK),
+        Step("Room enough?", CONFIRM_RESOLVED, Live.BACK),
         ACKNOWLEDGE,
     ),
     holds=holds,
+    gives_way_to=frozenset({"store-point-critically-low-on-space"}),
     is_mended_by_retry=False,
     parameters=PARAMETERS,
 )

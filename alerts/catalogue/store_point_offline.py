@@ -10,6 +10,7 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
@@ -24,14 +25,34 @@ from storepoints.states import BELIEVED_AT_ONCE, FAILED, Reason, State
 RULE = Rule()
 
 PARAMETERS = (
-    Parameter("failures", "believed after", RULE.failures_until_believed, "failures"),
-    Parameter("retry", "tried again after", RULE.retry_seconds, "s"),
-    Parameter("successes", "over after", RULE.successes_until_well, "good checks"),
+    Parameter(
+        "failures",
+        "believed after",
+        RULE.failures_until_believed,
+        "failures",
+        least=1,
+        most=100,
+        is_whole=True,
+        unit_of_one="failure",
+    ),
+    Parameter(
+        "retry", "tried again after", RULE.retry_seconds, "s", least=1, most=3600
+    ),
+    Parameter(
+        "successes",
+        "over after",
+        RULE.successes_until_well,
+        "good checks",
+        least=1,
+        most=100,
+        is_whole=True,
+        unit_of_one="good check",
+    ),
     Parameter("stale", "not heard of for", INTERVALS_UNTIL_STALE, "intervals"),
 )
 
 
-def holds(store_point: StorePoint) -> Answer:
+def holds(store_point: StorePoint, _: Numbers) -> Answer:
     """Hold while a failure is believed, or its server is offline."""
     if store_point.state == State.SERVER_OFFLINE:
         # A server that has just answered has not yet said how its store points are.

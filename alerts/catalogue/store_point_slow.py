@@ -10,10 +10,10 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Parameter,
     Scope,
     Step,
-    filled,
 )
 from alerts.engine import Severity
 from console.kit import humane
@@ -21,15 +21,45 @@ from storepoints.engine import LATENCY_RULE, Limit
 from storepoints.models import StorePoint
 
 PARAMETERS = (
-    Parameter("times", "longer than", LATENCY_RULE.times, "times the usual"),
-    Parameter("floor", "and longer than", LATENCY_RULE.floor_seconds * 1000, "ms"),
-    Parameter("count", "in at least", LATENCY_RULE.raise_count),
-    Parameter("window", "of the last", LATENCY_RULE.window),
-    Parameter("learn", "not in the first", LATENCY_RULE.learn_seconds / 3600, "h"),
+    Parameter(
+        "times",
+        "longer than",
+        LATENCY_RULE.times,
+        "times the usual",
+        least=1.5,
+        most=1000,
+    ),
+    Parameter(
+        "floor",
+        "and longer than",
+        LATENCY_RULE.floor_seconds * 1000,
+        "ms",
+        least=1,
+        most=60_000,
+    ),
+    Parameter(
+        "count",
+        "in at least",
+        LATENCY_RULE.raise_count,
+        least=1,
+        most=50,
+        is_whole=True,
+    ),
+    Parameter(
+        "window", "of the last", LATENCY_RULE.window, least=1, most=50, is_whole=True
+    ),
+    Parameter(
+        "learn",
+        "not in the first",
+        LATENCY_RULE.learn_seconds / 3600,
+        "h",
+        least=1,
+        most=720,
+    ),
 )
 
 
-def holds(store_point: StorePoint) -> Answer:
+def holds(store_point: StorePoint, _: Numbers) -> Answer:
     """Hold while its newest writes are slow for it; unknown while it does not work."""
     if not store_point.is_online:
         return UNKNOWN
@@ -57,11 +87,10 @@ KIND = Kind(
     severity=Severity.WARNING,
     short_name="Store point slow",
     long_text="Store point is slow: {name} (a write takes {now}, usually {usual})",
-    cause=filled(
+    cause=(
         "{count} of the last {window} test writes took longer than {times} of this "
         "store point, and longer than {floor}. What is usual is learnt, so nothing is "
-        "said in the first {learn}.",
-        PARAMETERS,
+        "said in the first {learn}."
     ),
     effects="Backups and restores take longer; a drive may be about to fail.",
     confirm=(

@@ -10,6 +10,7 @@ from alerts.catalogue.base import (
     Answer,
     Kind,
     Live,
+    Numbers,
     Scope,
     Step,
 )
@@ -53,7 +54,7 @@ def evidence(filesystem: Filesystem) -> dict[str, Any]:
     return health_evidence(filesystem, Reason.VOLUME_DEGRADED)
 
 
-def holds(filesystem: Filesystem) -> Answer:
+def holds(filesystem: Filesystem, _: Numbers) -> Answer:
     """Hold while something below is degraded and nothing is failing."""
     return health_answer(filesystem, Reason.VOLUME_DEGRADED)
 
@@ -110,6 +111,7 @@ KIND = Kind(
         ACKNOWLEDGE,
     ),
     holds=holds,
+    gives_way_to=frozenset({"drive-failing"}),
     is_mended_by_retry=False,
     evidence=evidence,
 )

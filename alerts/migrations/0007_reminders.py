@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('alerts', '0005_overview_indexes'),
+        ('alerts', '0006_per_kind_settings'),
     ]
 
     operations = [

@@ -6,7 +6,11 @@ from alerts.services.acknowledging import (
     undo_acknowledgement,
     undo_unacknowledgement,
 )
-from alerts.services.choices import change_notification_setting
+from alerts.services.choices import (
+    change_notification_settings,
+    refuse_wrong_choices,
+    reset_notification_settings,
+)
 from alerts.services.events import event, write_events
 from alerts.services.facts import CONSOLE
 from alerts.services.keeping import (
@@ -14,6 +18,7 @@ from alerts.services.keeping import (
     remove_old_alerts,
 )
 from alerts.services.reconciling import (
+    raise_waiting,
     reconcile_alerts,
     reconcile_console,
     reconcile_everything,
@@ -34,18 +39,21 @@ __all__ = [
     "CONSOLE",
     "acknowledge_alerts",
     "change_alert_history_limit",
-    "change_notification_setting",
+    "change_notification_settings",
     "change_silence",
     "create_silence",
     "delete_silences",
     "end_silences",
     "event",
     "follow_silences",
+    "raise_waiting",
     "reconcile_alerts",
     "reconcile_console",
     "reconcile_everything",
     "refuse_wrong",
+    "refuse_wrong_choices",
     "remove_old_alerts",
+    "reset_notification_settings",
     "settle_flapping",
     "unacknowledge_alerts",
     "undo_acknowledgement",

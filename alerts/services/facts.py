@@ -9,6 +9,7 @@ from typing import Any
 from alerts import selectors
 from alerts.catalogue import KINDS, DestinationFacts, Kind, Scope, Unknown, kinds_of
 from alerts.engine import Condition, Key
+from alerts.settings import Settings
 from console.kit import humane
 from storepoints.models import NAME_LENGTH, Destination, Filesystem, Server, StorePoint
 
@@ -24,7 +25,8 @@ NAMED = 2
 class Facts:
     """The rows that conditions are decided by, and what follows from them."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.conditions: list[Condition] = []
         self.unknown: set[Key] = set()
         self.subjects: set[str] = set()
@@ -36,7 +38,9 @@ class Facts:
         if isinstance(row, Row):
             self.rows[subject] = row
         for kind in kinds_of(scope):
-            self._decide(kind, subject, row if facts is None else facts)
+            self._decide(
+                kind, subject, row if facts is None else facts, destination_of(row)
+            )
 
     def add_destination(self, row: Destination, facts: DestinationFacts) -> None:
         """Decide the kinds that are about a destination as a whole."""
@@ -63,21 +67,40 @@ class Facts:
             scope, _, _ = condition.parent[1].partition(":")
             self.add_unknown(Scope(scope), condition.parent[1])
 
-    def _decide(self, kind: Kind, subject: str, facts: Any) -> None:
-        answer = kind.holds(facts)
+    def add_waiting(self, kind: str, data: dict[str, Any]) -> None:
+        """Let a condition of the console itself hold that was waited for until now."""
+        self.subjects.add(CONSOLE)
+        self.unknown |= {(each.slug, CONSOLE) for each in kinds_of(Scope.CONSOLE)}
+        self.unknown.discard((kind, CONSOLE))
+        self.conditions.append(self._condition(KINDS[kind], CONSOLE, data, None))
+
+    def _decide(
+        self, kind: Kind, subject: str, facts: Any, destination: int | None = None
+    ) -> None:
+        setting = self.settings.of(kind.slug, destination)
+        answer = kind.holds(facts, setting.numbers)
         if isinstance(answer, Unknown):
             self.unknown.add((kind.slug, subject))
         elif answer is not None:
             # The text is made when all are known: names are read for all at once.
-            self.conditions.append(
-                Condition(
-                    kind.slug,
-                    subject,
-                    kind.severity,
-                    answer,
-                    parent=kind.parent(facts) if kind.parent else None,
-                )
-            )
+            condition = self._condition(kind, subject, answer, destination)
+            if kind.parent:
+                condition = replace(condition, parent=kind.parent(facts))
+            self.conditions.append(condition)
+
+    def _condition(
+        self, kind: Kind, subject: str, data: dict[str, Any], destination: int | None
+    ) -> Condition:
+        setting = self.settings.of(kind.slug, destination)
+        return Condition(
+            kind.slug,
+            subject,
+            setting.severity,
+            data,
+            is_shown=setting.is_shown,
+            delay=setting.delay,
+            gives_way_to=kind.gives_way_to,
+        )
 
     def write_texts(self) -> None:
         """Give every condition its text; two queries if there are filesystems."""
@@ -119,6 +142,15 @@ def name_of(row: Row | None) -> str:
             return names
         return f"{names} on {row.mount_point}"
     return row.name if row is not None else "this console"
+
+
+def destination_of(row: Any) -> int | None:
+    """Return the key of the destination that a row belongs to, or is."""
+    if isinstance(row, Destination):
+        return row.pk
+    if isinstance(row, StorePoint | Filesystem):
+        row = row.server
+    return row.destination_id if isinstance(row, Server) else None
 
 
 def reporter_of(row: Row | None) -> str:

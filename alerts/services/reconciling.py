@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -16,13 +16,17 @@ from alerts.engine import (
     Change,
     Clear,
     Condition,
+    Forget,
     Held,
     Hold,
     Key,
+    OfAlert,
     Raise,
     Reopen,
+    Severity,
     Steady,
     Update,
+    Wait,
     reconcile,
 )
 from alerts.models import (
@@ -30,10 +34,11 @@ from alerts.models import (
     NOT_ACKNOWLEDGED,
     Alert,
     AlertEvent,
-    NotificationSetting,
+    WaitingCondition,
 )
 from alerts.services.events import event, write_events
-from alerts.services.facts import Facts, Row, about, subjects_of
+from alerts.services.facts import CONSOLE, Facts, Row, about, subjects_of
+from alerts.settings import Settings
 from console.kit.rows import write_rows
 from storepoints.models import Destination, Filesystem, Server, StorePoint
 from storepoints.states import State
@@ -49,16 +54,18 @@ def reconcile_alerts(
     filesystems: Iterable[int] = (),
     destinations: Iterable[int] = (),
     at_hand: Iterable[StorePoint | Filesystem] = (),
+    is_waited: bool = False,
     now: datetime,
 ) -> None:
     """Make the alerts of these store points, servers and filesystems say what holds now.
 
     To be called inside the transaction that wrote the facts. What is no longer there
-    loses its alerts. ``at_hand`` are rows of these that are locked and as they were
+    loses its alerts. ``is_waited`` says that something is known to be waited for, though
+    nothing may be put off any more. ``at_hand`` are rows of these that are locked and as they were
     written, and are not read again. The alerts of their destinations follow, and those
     of ``destinations``, which have lost or gained store points.
     """
-    facts = Facts()
+    facts = Facts(selectors.settings())
     # Locked in this order by everybody, so that facts and alerts are of one instant.
     server_rows = _locked(Server, servers)
     known = list(at_hand)
@@ -93,9 +100,12 @@ def reconcile_alerts(
     moved = set(destinations)
     # The alerts of destinations are locked behind their rows only: whoever held one
     # here and waited for its row could be waited for by who holds that row.
-    moved |= theirs if _apply(facts, now=now) else _with_alerts(theirs)
+    has_moved = _apply(facts, now=now, is_waited=is_waited)
+    moved |= theirs if has_moved else _with_alerts(theirs)
     if moved:
-        _reconcile_destinations(moved, now=now)
+        _reconcile_destinations(
+            moved, settings=facts.settings, is_waited=is_waited, now=now
+        )
 
 
 def _with_alerts(destinations: set[int]) -> set[int]:
@@ -110,14 +120,20 @@ def _with_alerts(destinations: set[int]) -> set[int]:
     }
 
 
-def _reconcile_destinations(keys: Iterable[int], *, now: datetime) -> None:
+def _reconcile_destinations(
+    keys: Iterable[int],
+    *,
+    settings: Settings,
+    is_waited: bool = False,
+    now: datetime,
+) -> None:
     """Make the alerts of these destinations say what holds now.
 
     Their rows are locked before their store points are counted: of two reports at the
     same instant the later one counts what the earlier one wrote. What fails in a drill
     holds no backups, and is not counted.
     """
-    facts = Facts()
+    facts = Facts(settings)
     rows = _locked(Destination, sorted(keys))
     # As a store point's own alert has it: one good probe is not believed yet.
     is_down = Q(is_believed=True) | Q(state=State.SERVER_OFFLINE)
@@ -145,7 +161,7 @@ def _reconcile_destinations(keys: Iterable[int], *, now: datetime) -> None:
         facts.subjects |= subjects_of(Scope.DESTINATION, [key])
         if row is not None:
             facts.add_destination(row, counts.get(key, DestinationFacts(0, 0, 0)))
-    _apply(facts, now=now)
+    _apply(facts, now=now, is_waited=is_waited)
 
 
 def _locked(
@@ -201,7 +217,7 @@ def reconcile_console(
     it is decided by; nothing is changed about the others. A ``part`` of the console,
     such as "channel:7", has alerts of its own.
     """
-    told = Facts()
+    told = Facts(selectors.settings())
     told.add_console(dict(facts), part=part)
     with transaction.atomic():
         _apply(told, now=now)
@@ -214,9 +230,15 @@ def reconcile_everything(*, now: datetime) -> None:
             store_points=StorePoint.objects.values_list("pk", flat=True),
             servers=Server.objects.values_list("pk", flat=True),
             filesystems=Filesystem.objects.values_list("pk", flat=True),
+            is_waited=True,
             now=now,
         )
-        _reconcile_destinations(_destinations_there_are_or_were(), now=now)
+        _reconcile_destinations(
+            _destinations_there_are_or_were(),
+            settings=selectors.settings(),
+            is_waited=True,
+            now=now,
+        )
 
 
 def _destinations_there_are_or_were() -> set[int]:
@@ -242,13 +264,14 @@ def settle_flapping(*, now: datetime) -> int:
         )
     )
     count = 0
+    settings = selectors.settings() if subjects else Settings({})
     for start in range(0, len(subjects), SETTLED):
         with transaction.atomic():
             held = selectors.held_alerts(subjects[start : start + SETTLED], now=now)
             # Whether their conditions hold is nobody's question here.
             unknown = {alert.key for alert in held}
             changes = reconcile(held, [], unknown=unknown, now=now)
-            _write(changes, Facts(), now=now)
+            _write(changes, Facts(settings), now=now)
         count += len(changes)
     return count
 
@@ -256,22 +279,78 @@ def settle_flapping(*, now: datetime) -> int:
 #: How many subjects are settled in one transaction.
 SETTLED = 500
 
+
+def raise_waiting(*, now: datetime) -> int:
+    """Raise what was put off and has held for long enough; return how many were due.
+
+    Nobody may report about it just then. What the facts say now decides, and of the
+    console itself what was said last.
+    """
+    due = WaitingCondition.objects.filter(due_at__lte=now).order_by("subject", "kind")
+    count = 0
+    # What was due is not due any more afterwards, so that the first are others then.
+    while rows := list(due[:SETTLED]):
+        with transaction.atomic():
+            _reconcile_waiting(rows, now=now)
+        count += len(rows)
+    return count
+
+
+def _reconcile_waiting(rows: Sequence[WaitingCondition], *, now: datetime) -> None:
+    keys: dict[str, set[int]] = {}
+    told = Facts(selectors.settings())
+    for row in rows:
+        scope, _, key = row.subject.partition(":")
+        if row.kind not in KINDS:
+            row.delete()
+        elif row.subject == CONSOLE:
+            told.add_waiting(row.kind, row.data)
+        else:
+            keys.setdefault(scope, set()).add(int(key))
+    _apply(told, now=now, is_waited=True)
+    reconcile_alerts(
+        store_points=sorted(keys.get(Scope.STORE_POINT, ())),
+        servers=sorted(keys.get(Scope.SERVER, ())),
+        filesystems=sorted(keys.get(Scope.FILESYSTEM, ())),
+        destinations=sorted(keys.get(Scope.DESTINATION, ())),
+        is_waited=True,
+        now=now,
+    )
+    # Of what nothing can be said now, somebody will say something when they can.
+    WaitingCondition.objects.filter(
+        pk__in=[row.pk for row in rows], due_at__lte=now
+    ).update(due_at=now + WAIT_ON)
+
+
+#: After this it is looked again whether something can be said of what was put off.
+WAIT_ON = timedelta(seconds=30)
+
 #: Kinds whose coming and going changes what a destination has left.
 MOVING = frozenset({"store-point-offline", "inbound-backup-disabled", "server-offline"})
 
 
-def _apply(facts: Facts, *, now: datetime) -> bool:
-    """Write what follows; return whether the destinations have to be counted anew."""
+def _apply(facts: Facts, *, now: datetime, is_waited: bool = False) -> bool:
+    """Write what follows; return whether the destinations have to be counted anew.
+
+    What is waited for is asked for only while something is put off, or ``is_waited``.
+    """
     if not facts.subjects:
         return False
     facts.add_parents()
     held = selectors.held_alerts(facts.subjects, now=now)
-    if not held and not facts.conditions:
+    waiting = (
+        selectors.waiting_conditions(facts.subjects)
+        if is_waited or facts.settings.has_delays
+        else {}
+    )
+    if not held and not facts.conditions and not waiting:
         return False
     facts.write_texts()
-    changes = reconcile(held, facts.conditions, unknown=facts.unknown, now=now)
+    changes = reconcile(
+        held, facts.conditions, unknown=facts.unknown, waiting=waiting, now=now
+    )
     _write(changes, facts, now=now)
-    changed = {change.alert.id for change in changes if not isinstance(change, Raise)}
+    changed = {change.alert.id for change in changes if isinstance(change, OfAlert)}
     holding = {condition.key for condition in facts.conditions}
     _see_again(
         [
@@ -294,7 +373,9 @@ def _see_again(alerts: Sequence[int], *, now: datetime) -> None:
 
 
 def _kind_of(change: Change) -> str:
-    return change.condition.kind if isinstance(change, Raise) else change.alert.kind
+    if isinstance(change, Raise | Wait):
+        return change.condition.kind
+    return change.key[0] if isinstance(change, Forget) else change.alert.kind
 
 
 def _write(changes: Sequence[Change], facts: Facts, *, now: datetime) -> None:
@@ -311,7 +392,41 @@ def _write(changes: Sequence[Change], facts: Facts, *, now: datetime) -> None:
     for change in changes:
         if isinstance(change, Steady):
             events += _steady(change, now)
+    _wait([each for each in changes if isinstance(each, Wait)])
+    _forget([each.key for each in changes if isinstance(each, Forget)])
     write_events(events, now=now)
+
+
+def _wait(changes: Sequence[Wait]) -> None:
+    """Write what is waited for, as one statement for 500 of them."""
+    WaitingCondition.objects.bulk_create(
+        [
+            WaitingCondition(
+                kind=change.condition.kind,
+                subject=change.condition.subject,
+                since=change.waiting.since,
+                due_at=change.waiting.due_at,
+                data=dict(change.condition.data),
+            )
+            for change in changes
+        ],
+        batch_size=500,
+        update_conflicts=True,
+        unique_fields=["subject", "kind"],
+        update_fields=["since", "due_at", "data"],
+    )
+
+
+def _forget(keys: Sequence[Key]) -> None:
+    """Remove what is no longer waited for, kind by kind: few wait at once."""
+    by_kind: dict[str, list[str]] = {}
+    for kind, subject in keys:
+        by_kind.setdefault(kind, []).append(subject)
+    for kind, subjects in by_kind.items():
+        for start in range(0, len(subjects), selectors.MANY):
+            WaitingCondition.objects.filter(
+                kind=kind, subject__in=subjects[start : start + selectors.MANY]
+            ).delete()
 
 
 Appearing = Raise | Reopen | Hold
@@ -332,7 +447,7 @@ def _parents_of(changes: Iterable[Appearing]) -> dict[Key, Alert]:
     if not keys:
         return {}
     named = {key for key in keys if key is not None}
-    rows = Alert.objects.filter(
+    rows = Alert.objects.select_related("server").filter(
         cleared_at__isnull=True,
         kind__in={kind for kind, _ in named},
         subject__in={subject for _, subject in named},
@@ -362,8 +477,7 @@ def _raise(
 ) -> list[AlertEvent]:
     if not conditions:
         return []
-    settings = selectors.notification_settings()
-    alerts = [_alert(each, facts, parents, settings, now) for each in conditions]
+    alerts = [_alert(each, facts, parents, now) for each in conditions]
     try:
         with transaction.atomic():
             Alert.objects.bulk_create(alerts, batch_size=500)
@@ -376,7 +490,7 @@ def _raise(
             AlertEvent.Kind.RAISED,
             now,
             text=alert.text,
-            held_back=_explained_by(alert.parent, settings),
+            held_back=_explained_by(alert.parent, facts.settings),
         )
         for alert in alerts
     ]
@@ -397,7 +511,6 @@ def _alert(
     condition: Condition,
     facts: Facts,
     parents: Mapping[Key, Alert],
-    settings: Mapping[str, NotificationSetting],
     now: datetime,
 ) -> Alert:
     row = facts.rows.get(condition.subject)
@@ -406,7 +519,7 @@ def _alert(
         subject=condition.subject,
         severity=condition.severity,
         data=_data(condition, row),
-        is_shown=settings[condition.kind].is_shown,
+        is_shown=condition.is_shown,
         failed_at=_failed_at(row, now),
         raised_at=now,
         last_seen_at=now,
@@ -426,11 +539,12 @@ def _failed_at(row: Row | None, now: datetime) -> datetime:
     return now
 
 
-def _explained_by(
-    parent: Alert | None, settings: Mapping[str, NotificationSetting]
-) -> str:
+def _explained_by(parent: Alert | None, settings: Settings) -> str:
     """Return why nobody is told of what a parent explains; "" when that is not told."""
-    if parent is None or not settings[parent.kind].is_mailed:
+    if parent is None:
+        return ""
+    destination = parent.server.destination_id if parent.server else None
+    if not settings.of(parent.kind, destination).is_mailed:
         return ""
     return f"held under “{parent.text}”"
 
@@ -496,7 +610,6 @@ def _reopen(
     """Write the alerts that come back, as one statement; return their events."""
     if not changes:
         return []
-    settings = selectors.notification_settings()
     events: list[AlertEvent] = []
     rows: list[Alert] = []
     for start in range(0, len(changes), selectors.MANY):
@@ -507,7 +620,7 @@ def _reopen(
             parent = _parent_of(change.condition, parents)
             _fill_reopened(alert, change, facts, parent, now)
             rows.append(alert)
-            held_back = _explained_by(parent, settings)
+            held_back = _explained_by(parent, facts.settings)
             events += _events_of_reopening(alert, change, held_back, now)
     write_rows(rows, REOPENED_FIELDS)
     return events
@@ -518,7 +631,7 @@ REOPENED_FIELDS = [
     *("store_point", "server", "filesystem", "destination"),
     *("object_name", "reported_by", "text", "severity", "data"),
     *("failed_at", "cleared_at", "last_seen_at", "times", "returns", "flapping_since"),
-    *("parent", "is_presumed"),
+    *("parent", "is_presumed", "is_shown"),
     *NOT_ACKNOWLEDGED,
 ]
 
@@ -541,6 +654,7 @@ def _fill_reopened(
         "flapping_since": change.flapping_since,
         "parent": parent,
         "is_presumed": condition.is_held,
+        "is_shown": condition.is_shown,
         **(NOT_ACKNOWLEDGED if change.does_lapse else {}),
     }.items():
         setattr(alert, name, value)
@@ -574,7 +688,7 @@ def _parent_of(condition: Condition, parents: Mapping[Key, Alert]) -> Alert | No
 UPDATED_FIELDS = [
     *("store_point", "server", "filesystem", "destination"),
     *("object_name", "reported_by", "text", "severity", "data"),
-    *("last_seen_at", "parent", "is_presumed"),
+    *("last_seen_at", "parent", "is_presumed", "is_shown"),
     *NOT_ACKNOWLEDGED,
 ]
 
@@ -603,6 +717,7 @@ def _fill_updated(alert: Alert, change: Update, facts: Facts, now: datetime) -> 
         **about(row),
         "text": condition.text,
         "severity": condition.severity,
+        "is_shown": condition.is_shown,
         # What was found first stays unless something else is wrong now.
         "data": _data(
             condition, row if is_other else None, found=change.alert.evidence
@@ -628,7 +743,7 @@ def _events_of_updating(change: Update, now: datetime) -> list[AlertEvent]:
         words = [
             *(["It stands for itself again."] if alert.parent else []),
             *(
-                [f"It is {condition.severity.label} now."]
+                [_severity_words(condition)]
                 if condition.severity != alert.severity
                 else []
             ),
@@ -643,22 +758,39 @@ def _events_of_updating(change: Update, now: datetime) -> list[AlertEvent]:
 def _hold(
     changes: Sequence[Hold], parents: Mapping[Key, Alert], now: datetime
 ) -> list[AlertEvent]:
-    """Put alerts under what explains them: a statement for each parent."""
-    by_parent: dict[int, list[int]] = {}
+    """Put alerts under what explains them: a statement for all that end up alike."""
+    alike: dict[tuple[int, Severity, bool, bool], list[int]] = {}
     events = []
     for change in changes:
-        parent = _parent_of(change.condition, parents)
+        alert, condition = change.alert, change.condition
+        parent = _parent_of(condition, parents)
         if parent is None:
             continue
-        by_parent.setdefault(parent.pk, []).append(change.alert.id)
-        text = f"Held under “{parent.text}”."
-        events.append(event(change.alert.id, AlertEvent.Kind.HELD, now, text=text))
-    for key, alerts in by_parent.items():
+        key = parent.pk, condition.severity, condition.is_shown, change.does_lapse
+        alike.setdefault(key, []).append(alert.id)
+        if alert.parent != condition.parent:
+            text = f"Held under “{parent.text}”."
+            events.append(event(alert.id, AlertEvent.Kind.HELD, now, text=text))
+        if alert.severity != condition.severity:
+            text = _severity_words(condition)
+            events.append(event(alert.id, AlertEvent.Kind.UPDATED, now, text=text))
+        if change.does_lapse:
+            why = _why_it_lapses(alert, condition)
+            events.append(_lapsed(alert, now, why))
+    for (parent_key, severity, is_shown, does_lapse), alerts in alike.items():
         for start in range(0, len(alerts), selectors.MANY):
             Alert.objects.filter(pk__in=alerts[start : start + selectors.MANY]).update(
-                parent=key, last_seen_at=now
+                parent=parent_key,
+                severity=severity,
+                is_shown=is_shown,
+                last_seen_at=now,
+                **(NOT_ACKNOWLEDGED if does_lapse else {}),
             )
     return events
+
+
+def _severity_words(condition: Condition) -> str:
+    return f"It is {condition.severity.label} now."
 
 
 def _steady(change: Steady, now: datetime) -> list[AlertEvent]:

@@ -69,9 +69,13 @@ def condition(row: Any) -> SafeString:
         words = format_html("flapping since {}", at(row.flapping_since))
     else:
         words = SafeString("ongoing")
-    if row.times <= 1:
-        return words
-    return format_html('{} <span class="cell-quiet">{} times</span>', words, row.times)
+    if row.times > 1:
+        words = format_html(
+            '{} <span class="cell-quiet">{} times</span>', words, row.times
+        )
+    if not row.is_shown:
+        words = format_html('{} <span class="cell-quiet">not shown</span>', words)
+    return words
 
 
 @register.simple_tag

@@ -20,7 +20,7 @@ from alerts import selectors, silences
 from alerts.actions import MENU
 from alerts.catalogue import KINDS
 from alerts.engine import Severity
-from alerts.filters import NARROWING, VIEWS, WITHIN, AlertFilter
+from alerts.filters import HIDDEN, NARROWING, VIEWS, WITHIN, AlertFilter
 from alerts.models import Alert
 from console.kit import actions, clock, htmx, humane, paging, querystring
 from console.kit.access import needs
@@ -53,7 +53,7 @@ def matching(query: QueryDict) -> QuerySet[Alert]:
     data = query.copy()
     if not data.get("view"):
         data["view"] = "active"
-    rows = Alert.objects.defer("data", "returns").filter(is_shown=True)
+    rows = Alert.objects.defer("data", "returns")
     narrowed: QuerySet[Alert] = narrow(AlertFilter, data, rows).qs
     return narrowed
 
@@ -71,7 +71,8 @@ def overview(request: HttpRequest) -> HttpResponse:
     counts = selectors.count_by_severity(now)
     is_filtered = any(request.GET.get(name) for name in NARROWING)
     # Without a filter the counts in the header are of these very rows.
-    is_counted = chosen == "active" and not is_filtered
+    has_hidden = bool(request.GET.get("hidden"))
+    is_counted = chosen == "active" and not is_filtered and not has_hidden
     page = paging.page(
         request,
         rows.order_by(*order.fields),
@@ -120,7 +121,8 @@ def overview(request: HttpRequest) -> HttpResponse:
             "within": WITHIN,
             "servers": Server.objects.only("name").order_by("name"),
             "destinations": Destination.objects.only("name").order_by("name"),
-            "is_filtered": is_filtered,
+            "is_filtered": is_filtered or has_hidden,
+            "hidden_name": HIDDEN[0][1],
             "carried": querystring.hidden(
                 request.GET, leave_out=(*_IN_FORM, "page", "print")
             ),
@@ -132,6 +134,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 #: Parameters that the form above the list has fields for.
 _IN_FORM = (
     *("severity", "kind", "destination", "server", "within", "since", "until", "q"),
+    "hidden",
 )
 
 
@@ -143,7 +146,7 @@ def _printed(
     filters = [
         (name, ", ".join(values))
         for name, values in request.GET.lists()
-        if name in {*NARROWING, "view"} and any(values)
+        if name in {*NARROWING, "view", "hidden"} and any(values)
     ]
     return render(
         request,

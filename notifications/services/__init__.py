@@ -1,5 +1,6 @@
 """The verbs of this app: route events, send what is due, choose who is told and how."""
 
+from alerts.settings import Choice
 from notifications.services.channels import (
     ChannelFields,
     Saved,
@@ -10,7 +11,6 @@ from notifications.services.channels import (
     switch_channel,
 )
 from notifications.services.choices import (
-    Choice,
     MailServer,
     add_recipient,
     change_email_settings,

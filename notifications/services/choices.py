@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from alerts import services as alerts
-from alerts.catalogue import KINDS
+from alerts.settings import Choice
 from console.accounts.models import User
 from console.accounts.selectors import active_administrators
 from console.kit import audit, secrets
@@ -20,6 +20,7 @@ from notifications.engine import PATIENCE, UNSENT, DeliveryState
 from notifications.models import Delivery, Recipient
 from notifications.services.lock import lock_mail
 from notifications.services.sending import hurry
+from storepoints.models import Destination
 
 
 def add_recipient(address: str, *, actor: User, now: datetime) -> Recipient:
@@ -80,38 +81,33 @@ def remove_recipient(recipient: int, *, actor: User, now: datetime) -> str | Non
     return row.address
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What is chosen for one kind of alert."""
-
-    is_shown: bool = True
-    is_mailed: bool = True
-
-
 def change_kinds(
-    choices: Mapping[str, Choice], *, actor: User, now: datetime
+    choices: Mapping[str, Choice],
+    *,
+    destination: Destination | None = None,
+    actor: User,
+    now: datetime,
 ) -> list[str]:
-    """Choose what is shown and mailed of each kind; return the kinds that changed.
+    """Choose what becomes of each kind, everywhere or in a destination.
 
-    All or nothing, one audit entry for each that changed.
+    Returns the kinds that changed. All or nothing, one audit entry for each that
+    changed; raises ValidationError when something cannot be chosen.
     """
-    with transaction.atomic():
-        return [
-            kind
-            for kind, choice in choices.items()
-            if alerts.change_notification_setting(
-                kind,
-                is_shown=choice.is_shown,
-                is_mailed=choice.is_mailed,
-                actor=actor,
-                now=now,
-            )
-        ]
+    return alerts.change_notification_settings(
+        choices, destination=destination, actor=actor, now=now
+    )
 
 
-def reset_kinds(*, actor: User, now: datetime) -> list[str]:
-    """Show and mail every kind again, as at first; return the kinds that changed."""
-    return change_kinds(dict.fromkeys(KINDS, Choice()), actor=actor, now=now)
+def reset_kinds(
+    *, destination: Destination | None = None, actor: User, now: datetime
+) -> list[str]:
+    """Let every kind be as at first; return the kinds that changed.
+
+    Without a destination that is so in every destination too.
+    """
+    return alerts.reset_notification_settings(
+        destination=destination, actor=actor, now=now
+    )
 
 
 @dataclass(frozen=True, slots=True)

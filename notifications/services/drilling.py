@@ -24,6 +24,7 @@ from alerts import services as alerts
 from alerts.catalogue import store_point_offline
 from alerts.models import Alert, AlertEvent
 from alerts.selectors import is_active
+from alerts.selectors import settings as alert_settings
 from console.accounts.models import User
 from console.kit import audit, clock, humane
 from notifications import selectors
@@ -31,7 +32,6 @@ from notifications.drill_steps import CLEAN_UP, Outcome, as_rows, steps_of
 from notifications.engine import DeliveryState
 from notifications.models import Delivery, Drill
 from storepoints import services as fleet
-from storepoints.engine import Rule
 from storepoints.models import Server, StatusChange, StorePoint
 from storepoints.states import WORKING, State
 from storepoints.verdict import describe
@@ -73,17 +73,22 @@ def start_drill(*, actor: User, now: datetime) -> Drill:
 
     Raises DrillRefused while another one runs, and when there is no master server.
     """
-    if not Server.objects.filter(is_master=True).exists():
+    master = Server.objects.filter(is_master=True).first()
+    if master is None:
         raise DrillRefused(
             "There is no master server yet: start the console once with manage.py up."
         )
     name = f"Drill {now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     mail = selectors.email_settings()
-    rule = Rule()
+    chosen = alert_settings()
+    rule = chosen.rules(master.destination_id).belief
+    setting = chosen.of(store_point_offline.KIND.slug, master.destination_id)
     steps = steps_of(
         check_seconds=rule.check_seconds,
         retry_seconds=rule.retry_seconds,
         tries=rule.failures_until_believed,
+        delay_seconds=setting.delay.total_seconds(),
+        good_tries=rule.successes_until_well,
         group_seconds=mail.group_seconds,
     )
     directory = Path(settings.DATA_DIR).resolve() / DIRECTORY / uuid.uuid4().hex

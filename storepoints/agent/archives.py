@@ -43,6 +43,8 @@ def look(
     path: str,
     table: MountTable,
     *,
+    warning_days: int = WARNING_DAYS,
+    critical_days: int = CRITICAL_DAYS,
     seconds: float = LOOK_SECONDS,
     entries: int = MAXIMUM_ENTRIES,
 ) -> Archives | None:
@@ -55,7 +57,8 @@ def look(
         below = table.covering(path)
         if below is None or disk.mount_id(directory) != below.id:
             return None
-        return _Look(path, table, time.monotonic() + seconds, entries).look(directory)
+        look = _Look(path, table, time.monotonic() + seconds, entries)
+        return look.look(directory, warning_days, critical_days)
     except OSError:
         return None
     finally:
@@ -73,11 +76,12 @@ class _Look:
         self._until = until
         self._entries_left = entries
         self._now = time.time()
-        self._fresh_since = self._now - WARNING_DAYS * DAY_SECONDS
+        self._fresh_since = self._now
         self._is_complete = True
 
-    def look(self, directory: int) -> Archives:
+    def look(self, directory: int, warning_days: int, critical_days: int) -> Archives:
         """Count the archives, then look into those that seem stale."""
+        self._fresh_since = self._now - warning_days * DAY_SECONDS
         found = self._list(directory)
         newest = max((changed for _, changed in found), default=None)
         stale: list[StaleArchive] = []
@@ -94,13 +98,15 @@ class _Look:
             if changed_at < self._fresh_since:
                 stale.append({"name": name, "changed_at": changed_at})
         stale.sort(key=lambda each: each["changed_at"])
-        limit = self._now - CRITICAL_DAYS * DAY_SECONDS
+        limit = self._now - critical_days * DAY_SECONDS
         return {
             "at": self._now,
             "count": len(found),
             "newest_at": newest,
             "warning": len(stale),
             "critical": sum(each["changed_at"] < limit for each in stale),
+            "warning_days": warning_days,
+            "critical_days": critical_days,
             "oldest": stale[:NAMED],
             "is_complete": self._is_complete,
         }

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from storepoints.archives import CRITICAL_DAYS, WARNING_DAYS
+
 
 class VolumeId(TypedDict):
     """What tells one volume from another; a text is empty where there is none.
@@ -79,9 +81,9 @@ class StaleArchive(TypedDict):
 class Archives(TypedDict):
     """What was found of the archives in a store point; times in epoch seconds.
 
-    ``warning`` and ``critical`` count those that have not changed for longer than the
-    limits (storepoints/archives.py); the second are among the first. ``is_complete`` is
-    false when there was more than the agent had time to look at.
+    ``warning`` and ``critical`` count those that have not changed for longer than
+    ``warning_days`` and ``critical_days``; the second are among the first.
+    ``is_complete`` is false when there was more than the agent had time to look at.
     """
 
     at: float
@@ -89,6 +91,8 @@ class Archives(TypedDict):
     newest_at: float | None
     warning: int
     critical: int
+    warning_days: int
+    critical_days: int
     oldest: list[StaleArchive]
     is_complete: bool
 
@@ -159,6 +163,9 @@ class Spec:
     well_at: float | None = None
     #: What the master was last told to be applied; empty when that is not known.
     told: str = ""
+    #: For how many days an archive has not changed when it is stale, and critically.
+    warning_days: int = WARNING_DAYS
+    critical_days: int = CRITICAL_DAYS
 
 
 def spec_of(data: dict[str, Any]) -> Spec:
@@ -208,6 +215,13 @@ def spec_of(data: dict[str, Any]) -> Spec:
     told = data.get("told", "")
     if told not in ("", "enabled", "disabled"):
         raise ValueError(f"told is {told!r}: expected enabled or disabled")
+    days = [
+        data.get("warning_days", WARNING_DAYS),
+        data.get("critical_days", CRITICAL_DAYS),
+    ]
+    for name, value in zip(("warning_days", "critical_days"), days, strict=True):
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1e5:
+            raise ValueError(f"{name} is {value!r}: expected a number of days")
     return Spec(
         id=data["id"],
         name=data["name"],
@@ -220,6 +234,8 @@ def spec_of(data: dict[str, Any]) -> Spec:
         is_fenced=is_fenced,
         well_at=None if well_at is None else float(well_at),
         told=told,
+        warning_days=days[0],
+        critical_days=days[1],
     )
 
 

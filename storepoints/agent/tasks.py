@@ -273,7 +273,12 @@ class ArchivesTask:
     def run(self) -> object:
         """Return a list of what was found, or of nothing when it cannot be read."""
         began = awake()
-        found = archives.look(self.spec.path, self.prober.mounts.current())
+        found = archives.look(
+            self.spec.path,
+            self.prober.mounts.current(),
+            warning_days=self.spec.warning_days,
+            critical_days=self.spec.critical_days,
+        )
         pause = max(archives.PAUSE_SECONDS, archives.PAUSE_TIMES * (awake() - began))
         self.memory.look_at = awake() + pause
         return [] if found is None else [found]

@@ -15,6 +15,7 @@ from django.db.models.fields import DateTimeField
 from console.kit import heartbeat
 from storepoints.engine import end_of_belief
 from storepoints.models import Server, StorePoint
+from storepoints.rules import DEFAULT, Rules, rules_of
 from storepoints.selectors import read_pulse
 from storepoints.services.orders import send_order
 from storepoints.states import Inbound
@@ -46,11 +47,15 @@ SPECIFIED = (
 
 
 def specification(
-    row: dict[str, Any], *, clock_offset_seconds: float | None = None
+    row: dict[str, Any],
+    *,
+    clock_offset_seconds: float | None = None,
+    rules: Rules = DEFAULT,
 ) -> dict[str, Any]:
     """Return what an agent must know of a store point, from a row of SPECIFIED.
 
-    ``clock_offset_seconds`` is what the agent's clock is behind this one.
+    ``clock_offset_seconds`` is what the agent's clock is behind this one. Of the rules
+    it has to know when an archive is stale; what it assumes anyway is not said.
     """
     is_accepting = row["accepts_inbound"] and row["fenced_at"] is None
     wanted = {
@@ -71,6 +76,9 @@ def specification(
         # other words is another one.
         at = row["well_at"].timestamp()
         wanted["well_at"] = math.floor(at) - round(clock_offset_seconds or 0.0)
+    if rules.archives != DEFAULT.archives:
+        wanted["warning_days"] = rules.archives.warning_days
+        wanted["critical_days"] = rules.archives.critical_days
     return wanted
 
 
@@ -101,14 +109,18 @@ def send_due_probes(*, now: datetime) -> int:
     rows = StorePoint.objects.filter(due_at__lte=soon, adopted_at__isnull=False)
     for row in rows.values("pk", "server_id", *SPECIFIED):
         due[row["server_id"]].append(row)
-    servers = Server.objects.filter(
-        Q(pk__in=list(due)) | Q(due_at__lte=soon) | Q(due_at__isnull=True)
+    servers = list(
+        Server.objects.filter(
+            Q(pk__in=list(due)) | Q(due_at__lte=soon) | Q(due_at__isnull=True)
+        )
     )
+    rules = rules_of({server.destination_id for server in servers})
 
     asked = 0
     for server in servers:
         rows_of_server = due.get(server.pk, [])
-        if not _send_probe(server, rows_of_server, cause="due"):
+        theirs = rules[server.destination_id]
+        if not _send_probe(server, rows_of_server, theirs, cause="due"):
             continue
         asked += len(rows_of_server)
         _put_off([row["pk"] for row in rows_of_server], now=now)
@@ -161,8 +173,11 @@ def ask_store_points(store_points: Iterable[int], *, now: datetime) -> int:
     for row in rows.values("pk", "server_id", *SPECIFIED):
         wanted[row["server_id"]].append(row)
     sent = 0
-    for server in Server.objects.filter(pk__in=list(wanted)):
-        if _send_probe(server, wanted[server.pk], cause="asked"):
+    servers = list(Server.objects.filter(pk__in=list(wanted)))
+    rules = rules_of({server.destination_id for server in servers})
+    for server in servers:
+        theirs = rules[server.destination_id]
+        if _send_probe(server, wanted[server.pk], theirs, cause="asked"):
             sent += len(wanted[server.pk])
             expect_answer(server, now=now)
     return sent
@@ -175,7 +190,8 @@ def send_everything(server: Server, *, now: datetime) -> None:
             "pk", "server_id", *SPECIFIED
         )
     )
-    if _send_probe(server, rows, cause="due", is_complete=True):
+    rules = rules_of([server.destination_id])[server.destination_id]
+    if _send_probe(server, rows, rules, cause="due", is_complete=True):
         expect_answer(server, now=now)
 
 
@@ -187,7 +203,12 @@ def expect_answer(server: Server, *, now: datetime) -> None:
 
 
 def _send_probe(
-    server: Server, rows: list[dict[str, Any]], *, cause: str, is_complete: bool = False
+    server: Server,
+    rows: list[dict[str, Any]],
+    rules: Rules,
+    *,
+    cause: str,
+    is_complete: bool = False,
 ) -> bool:
     return send_order(
         server,
@@ -197,7 +218,11 @@ def _send_probe(
             "complete": is_complete,
             "last_report": server.last_sequence,
             "store_points": [
-                specification(row, clock_offset_seconds=server.clock_offset_seconds)
+                specification(
+                    row,
+                    clock_offset_seconds=server.clock_offset_seconds,
+                    rules=rules,
+                )
                 for row in rows
             ],
         },

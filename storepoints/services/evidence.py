@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from storepoints import wire
-from storepoints.archives import NAMED
+from storepoints.archives import CRITICAL_DAYS, NAMED, WARNING_DAYS
 
 #: Longest text of a check, a volume or a marker, in characters: paths are the longest.
 TEXT_LENGTH = 4096
@@ -78,8 +78,8 @@ def archives_of(value: object) -> dict[str, Any] | None:
     """Return what was found of a store point's archives; None when nothing is said.
 
     Has always ``at``, ``count``, ``newest_at`` (seconds since 1970 or None) and
-    ``stale``, an object of ``warning``, ``critical``, ``oldest`` (a list of ``name`` and
-    ``changed_at``) and ``is_complete``. Raises wire.Refused when it is something else.
+    ``stale``, an object of ``warning``, ``critical``, ``warning_days``, ``critical_days``,
+    ``oldest`` (a list of ``name`` and ``changed_at``) and ``is_complete``. Raises wire.Refused when it is something else.
     """
     if value is None:
         return None
@@ -96,6 +96,14 @@ def archives_of(value: object) -> dict[str, Any] | None:
     newest_at, oldest = value.get("newest_at"), value.get("oldest")
     if not isinstance(oldest, list):
         raise wire.Refused("expected a list of archives in 'oldest'")
+    # An older agent does not say by which limits it counted: it knows only these.
+    days = {
+        name: _days(value.get(name, usual), name)
+        for name, usual in (
+            ("warning_days", WARNING_DAYS),
+            ("critical_days", CRITICAL_DAYS),
+        )
+    }
     return {
         "at": wire.seconds_in(value, "at"),
         "count": sizes["count"],
@@ -103,10 +111,17 @@ def archives_of(value: object) -> dict[str, Any] | None:
         "stale": {
             "warning": sizes["warning"],
             "critical": sizes["critical"],
+            **days,
             "oldest": [_archive(each) for each in oldest[:NAMED]],
             "is_complete": value.get("is_complete") is True,
         },
     }
+
+
+def _days(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1e5:
+        raise wire.Refused(f"expected a number of days in {name!r}")
+    return value
 
 
 def _archive(value: object) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from console.kit.rows import write_rows
 from storepoints import engine
-from storepoints.engine import SPACE_RULE, Limit
+from storepoints.engine import Limit, SpaceRule
 from storepoints.models import Filesystem, Server, SpaceSample, StorePoint
 from storepoints.pieces import instant
 from storepoints.services import evidence, history
@@ -113,6 +113,7 @@ def see_filesystems(
     sightings: Iterable[Sighting],
     volumes: Iterable[Mapping[str, Any]],
     *,
+    rule: SpaceRule,
     now: datetime,
 ) -> Seen:
     """Fold what a report says into the filesystems of its server.
@@ -158,7 +159,7 @@ def see_filesystems(
                 seen.by_store_point[sighting.store_point.pk] = filesystem
         newest = next((each for each in reversed(group) if each.space), None)
         if newest is not None and _is_newer(newest.at, filesystem.space_at, now):
-            sample = _write_space(filesystem, newest)
+            sample = _write_space(filesystem, newest, rule)
             if sample is not None:
                 seen.samples.append(sample)
         _note(seen, filesystem, limits)
@@ -239,7 +240,9 @@ def _write_health(filesystem: Filesystem, devices: Mapping[str, Any]) -> None:
     filesystem.health_text = devices["text"]
 
 
-def _write_space(filesystem: Filesystem, sighting: Sighting) -> SpaceSample | None:
+def _write_space(
+    filesystem: Filesystem, sighting: Sighting, rule: SpaceRule
+) -> SpaceSample | None:
     for name, value in sighting.space.items():
         setattr(filesystem, name, value)
     filesystem.space_at = sighting.at
@@ -256,7 +259,7 @@ def _write_space(filesystem: Filesystem, sighting: Sighting) -> SpaceSample | No
         ),
         frozenset(Limit(limit) for limit in filesystem.limits),
         filesystem.memory.get("soon", {}),
-        SPACE_RULE,
+        rule,
     )
     filesystem.limits = sorted(limits)
     filesystem.memory = {**filesystem.memory, "soon": soon}

@@ -7,7 +7,7 @@ written with all others at once. The transaction is ``reports.record_report``'s.
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -17,8 +17,8 @@ from django.db import DataError, IntegrityError, transaction
 from console.kit.rows import write_rows
 from storepoints import wire
 from storepoints.engine import (
-    LATENCY_RULE,
     Baseline,
+    LatencyRule,
     Limit,
     Reading,
     Rule,
@@ -36,6 +36,7 @@ from storepoints.models import (
     StatusChange,
     StorePoint,
 )
+from storepoints.rules import Rules, rules_of
 from storepoints.services import filesystems, history
 from storepoints.services.evidence import (
     archives_of,
@@ -141,13 +142,15 @@ def record_findings(
 ) -> Recorded:
     """Fold each newer finding into its store point, and what it lies on.
 
-    1. Lock the filesystems that are spoken of, then the store points.
+    1. Lock the filesystems that are spoken of, then the store points. All are judged by
+       the rules of their server's destination.
     2. Fold what the findings say into the filesystems, and judge these.
     3. Fold each finding into its store point, with the limits of its filesystem.
        Store points that share a filesystem whose limits changed follow.
     4. Write it all, in as many statements for one finding as for thousands.
     """
     findings = _findings_by_guid(server, report["findings"])
+    rules = rules_of([server.destination_id])[server.destination_id]
     known = filesystems.lock_filesystems(
         server,
         [
@@ -169,13 +172,14 @@ def record_findings(
         known,
         [each.sighting for each in heard if each.sighting is not None],
         volumes,
+        rule=rules.space,
         now=now,
     )
     folded = [
-        _fold(each, seen.by_store_point.get(each.store_point.pk), report, now)
+        _fold(each, seen.by_store_point.get(each.store_point.pk), report, rules, now)
         for each in heard
     ]
-    return _write_findings(server, folded, seen, now, is_careful=is_careful)
+    return _write_findings(server, folded, seen, rules, now, is_careful=is_careful)
 
 
 def _findings_by_guid(server: Server, findings: list[Any]) -> dict[str, dict[str, Any]]:
@@ -289,11 +293,13 @@ def _write_findings(
     server: Server,
     folded: list[Folded],
     seen: filesystems.Seen,
+    rules: Rules,
     now: datetime,
     *,
     is_careful: bool,
 ) -> Recorded:
-    followed = _follow_limits(seen, {each.store_point.pk for each in folded}, now)
+    taken = {each.store_point.pk for each in folded}
+    followed = _follow_limits(seen, taken, rules, now)
     if is_careful:
         folded = [each for each in folded if _can_be_written(server, each)]
     else:
@@ -333,7 +339,7 @@ def _can_be_written(server: Server, folded: Folded) -> bool:
 
 
 def _follow_limits(
-    seen: filesystems.Seen, folded: set[int], now: datetime
+    seen: filesystems.Seen, folded: set[int], rules: Rules, now: datetime
 ) -> list[Folded]:
     """Let the other store points of a filesystem have its new limits at once.
 
@@ -355,7 +361,7 @@ def _follow_limits(
         limits = filesystems.limits_of(filesystem) | (before.limits & {Limit.SLOW})
         if limits == before.limits:
             continue
-        decision = follow_limits(before, limits, at=now, rule=rule_of(row))
+        decision = follow_limits(before, limits, at=now, rule=rule_of(row, rules))
         _write_status(row, decision.status)
         change = None
         if decision.has_changed:
@@ -368,6 +374,7 @@ def _fold(
     heard: Heard,
     filesystem: Filesystem | None,
     report: dict[str, Any],
+    rules: Rules,
     now: datetime,
 ) -> Folded:
     """Change a store point as its finding demands."""
@@ -377,7 +384,7 @@ def _fold(
     wrote = finding.get("wrote") is True and works
     left = _move(store_point, filesystem)
     if wrote and latency is not None:
-        _learn(store_point, latency, heard.at)
+        _learn(store_point, latency, heard.at, rules.latency)
     before = status_of(store_point)
     decision = decide(
         before,
@@ -387,7 +394,7 @@ def _fold(
             reason=heard.reason,
             limits=_limits(store_point, filesystem),
         ),
-        rule_of(store_point),
+        rule_of(store_point, rules),
     )
     _write_status(store_point, decision.status)
     store_point.checked_at = heard.at
@@ -462,13 +469,15 @@ def _move(store_point: StorePoint, filesystem: Filesystem | None) -> int | None:
     return left
 
 
-def _learn(store_point: StorePoint, latency: float, at: datetime) -> None:
+def _learn(
+    store_point: StorePoint, latency: float, at: datetime, rule: LatencyRule
+) -> None:
     try:
         before = Baseline(**store_point.baseline)
     except TypeError:
         # Written by another version: what is usual has to be learnt anew.
         before = Baseline()
-    store_point.baseline = asdict(learn_latency(before, latency, at, LATENCY_RULE))
+    store_point.baseline = asdict(learn_latency(before, latency, at, rule))
 
 
 def _limits(store_point: StorePoint, filesystem: Filesystem | None) -> frozenset[Limit]:
@@ -477,9 +486,9 @@ def _limits(store_point: StorePoint, filesystem: Filesystem | None) -> frozenset
     return limits | {Limit.SLOW} if store_point.baseline.get("is_slow") else limits
 
 
-def rule_of(store_point: StorePoint) -> Rule:
+def rule_of(store_point: StorePoint, rules: Rules) -> Rule:
     """Return how soon this store point's readings are believed."""
-    return Rule(check_seconds=min(store_point.check_seconds, 3600))
+    return replace(rules.belief, check_seconds=min(store_point.check_seconds, 3600))
 
 
 def _write_fall_through(store_point: StorePoint, finding: dict[str, Any]) -> None:

@@ -68,6 +68,16 @@ def test_it_tells_stale_ones_by_the_limits(tmp_path: Path) -> None:
     assert found["newest_at"] == pytest.approx(time.time() - 2.9 * DAY, abs=60)
 
 
+def test_it_counts_by_other_limits_and_says_by_which(tmp_path: Path) -> None:
+    for name, days in (("a", 2.9), ("b", 5.1), ("c", 29), ("d", 31)):
+        make(tmp_path, name, days, days)
+
+    found = look(tmp_path, warning_days=5, critical_days=30)
+
+    assert (found["warning"], found["critical"]) == (3, 1)
+    assert (found["warning_days"], found["critical_days"]) == (5, 30)
+
+
 def test_a_change_directly_inside_counts_and_one_further_below_does_not(
     tmp_path: Path,
 ) -> None:

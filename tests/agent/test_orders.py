@@ -109,6 +109,8 @@ def test_it_says_why_it_refuses(fields: dict[str, Any], words: str) -> None:
         ({"inbound": "maybe"}, "inbound"),
         ({"is_fenced": "yes"}, "is_fenced"),
         ({"told": "maybe"}, "told"),
+        ({"warning_days": 0}, "warning_days is 0: expected a number of days"),
+        ({"critical_days": 7.5}, "critical_days is 7.5: expected a number of days"),
         ({"volume": {"mount_point": 3}}, "volume.mount_point"),
     ],
 )

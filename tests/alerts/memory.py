@@ -10,13 +10,17 @@ from alerts.engine import (
     Change,
     Clear,
     Condition,
+    Forget,
     Held,
     Hold,
     Key,
+    OfAlert,
     Raise,
     Reopen,
     Steady,
     Update,
+    Wait,
+    Waiting,
     reconcile,
 )
 
@@ -26,6 +30,7 @@ class Memory:
     """The alerts as the database would hold them."""
 
     alerts: list[Held] = field(default_factory=list)
+    waiting: dict[Key, Waiting] = field(default_factory=dict)
 
     def apply(
         self,
@@ -33,10 +38,16 @@ class Memory:
         now: datetime,
         unknown: Collection[Key] = (),
     ) -> list[Change]:
-        changes = reconcile(self.alerts, conditions, unknown=unknown, now=now)
+        changes = reconcile(
+            self.alerts, conditions, unknown=unknown, waiting=self.waiting, now=now
+        )
         for change in changes:
             if isinstance(change, Raise):
                 self._raise(change.condition, now)
+            elif isinstance(change, Wait):
+                self.waiting[change.condition.key] = change.waiting
+            elif isinstance(change, Forget):
+                del self.waiting[change.key]
             else:
                 index = change.alert.id - 1
                 self.alerts[index] = _changed(self.alerts[index], change, now)
@@ -53,6 +64,8 @@ class Memory:
                 raised_at=now,
                 parent=wanted.parent,
                 is_presumed=wanted.is_held,
+                is_shown=wanted.is_shown,
+                gives_way_to=wanted.gives_way_to,
             )
         )
 
@@ -85,17 +98,24 @@ def _is_meant(index: int, one: int | None, among: Sequence[Held]) -> bool:
     return one is None or index == one % len(among)
 
 
-def _changed(alert: Held, change: Change, now: datetime) -> Held:
+def _changed(alert: Held, change: OfAlert, now: datetime) -> Held:
     if isinstance(change, Clear):
         return replace(alert, cleared_at=now)
     if isinstance(change, Steady):
         return replace(alert, flapping_since=None)
     if isinstance(change, Hold):
-        return replace(alert, parent=change.condition.parent)
+        return replace(
+            alert,
+            parent=change.condition.parent,
+            severity=change.condition.severity,
+            is_shown=change.condition.is_shown,
+            acknowledged_at=None if change.does_lapse else alert.acknowledged_at,
+        )
     assert isinstance(change, Reopen | Update)
     changed = replace(
         alert,
         severity=change.condition.severity,
+        is_shown=change.condition.is_shown,
         data=change.condition.data,
         cleared_at=None,
         parent=change.condition.parent,

@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from alerts import services
 from alerts.models import Alert, AlertEvent
+from alerts.settings import Choice
 from console.kit import clock
 from console.kit.models import AuditEntry
 from notifications.models import Delivery
@@ -193,10 +194,8 @@ def test_it_records_what_is_switched_off_and_does_not_show_it() -> None:
     alert = make_alert()
     client = people.client_of("viewer")
 
-    services.change_notification_setting(
-        "store-point-offline",
-        is_shown=False,
-        is_mailed=True,
+    services.change_notification_settings(
+        {"store-point-offline": Choice(is_shown=False)},
         actor=people.administrator(),
         now=clock.now(),
     )

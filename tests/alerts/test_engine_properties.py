@@ -434,7 +434,8 @@ def test_it_leaves_no_condition_that_lasted_without_an_alert(
                 reason=status.reason,
                 is_believed=status.is_believed,
                 adopted_at=START,
-            )
+            ),
+            {},
         )
         failing_since = (failing_since or now) if is_failing else None
         probes = probes + 1 if is_failing else 0

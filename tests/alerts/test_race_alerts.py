@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from alerts import services
+from alerts import selectors, services
 from alerts.models import Alert, AlertEvent
+from alerts.settings import Choice
 from console.accounts.models import User
 from console.kit import clock
 from console.kit.bulk import BulkResult
@@ -163,3 +165,26 @@ def test_it_raises_a_destination_once_when_its_servers_fail_together() -> None:
     assert failures == []
     alert = Alert.objects.get(kind="destination-offline")
     assert alert.text.endswith("(none of 3 store points is online)")
+
+
+def test_it_lets_two_people_choose_nothing_that_does_not_fit() -> None:
+    ana, ben = people.administrator(), people.operator()
+    low, critical = "store-point-low-on-space", "store-point-critically-low-on-space"
+
+    def choose(person: User, kind: str, percent: float) -> None:
+        services.change_notification_settings(
+            {kind: Choice(parameters={"percent": percent})},
+            actor=person,
+            now=clock.now(),
+        )
+
+    for _ in range(ROUNDS):
+        failures = at_once(
+            [partial(choose, ana, low, 6.0)], [partial(choose, ben, critical, 8.0)]
+        )
+
+        # Each fits what was there before, and both do not fit each other.
+        assert len(failures) == 1
+        assert isinstance(failures[0], ValidationError)
+        assert list(selectors.settings().contradictions()) == []
+        services.reset_notification_settings(actor=ana, now=clock.now())

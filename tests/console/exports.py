@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings
 
-from alerts.models import Alert
+from alerts.models import Alert, NotificationOverride, WaitingCondition
 from console.accounts.services import issue_setup_link
 from console.export.archive import read_manifest, rows_of
 from console.kit import audit, clock
@@ -53,6 +53,22 @@ def fill() -> None:
             writes=3,
             latency_mean=number / 7,
         )
+    NotificationOverride.objects.create(
+        kind="store-point-low-on-space",
+        destination=server.destination,
+        is_mailed=False,
+        severity=1,
+        delay_seconds=0,
+        parameters={"percent": 7.5},
+        changed_at=now,
+    )
+    WaitingCondition.objects.create(
+        kind="store-point-slow",
+        subject=f"store-point:{point.pk}",
+        since=now,
+        due_at=now + timedelta(minutes=5),
+        data={"now": "1 s", "usual": "20 ms"},
+    )
     SpaceSample.objects.create(
         filesystem=filesystem,
         resolution=1,

@@ -170,6 +170,7 @@ PAGES = {
     "handover": "/alerts/handover/",
     "drills": "/settings/drills/",
     "notifications": "/settings/notifications/",
+    "destination-notifications": "/settings/notifications/destinations/{destination}/",
     "reset-notifications": "/settings/notifications/reset/",
     "deliveries": "/settings/notifications/deliveries/",
     "routes": "/settings/notifications/routes/",

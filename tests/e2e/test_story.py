@@ -506,7 +506,8 @@ def choose_what_is_told(window: Window) -> None:
         expect(line.get_by_role("switch")).to_have_count(2)
     expect(page.get_by_text("Store point is unavailable: <name>")).to_be_visible()
     for heading in ("Critical", "Warning"):
-        expect(page.locator("#kinds").get_by_text(heading, exact=True)).to_be_visible()
+        group = page.locator('#kinds th[scope="rowgroup"]')
+        expect(group.get_by_text(heading, exact=True)).to_be_visible()
     window.picture("settings-notifications")
 
     # A warning is switched off at once, a critical one asks first.

@@ -40,8 +40,9 @@ LISTS = {
     "/destinations/": ("page", "size", "sort"),
     "/alerts/": (
         *("page", "size", "sort", "view", "severity", "kind"),
-        *("server", "store_point", "destination", "q"),
+        *("server", "store_point", "destination", "hidden", "q"),
     ),
+    "/settings/notifications/destinations/": ("destination",),
     "/settings/users/": ("page", "size", "sort", "who", "q"),
     "/settings/audit-log/": ("page", "size", "person", "verb", "object", "q"),
     "/settings/notifications/deliveries/": ("page", "size", "sort", "state", "alert"),

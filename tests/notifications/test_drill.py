@@ -305,7 +305,14 @@ def test_it_needs_nothing_while_none_is_running(
 
 
 def test_every_step_has_what_takes_it() -> None:
-    steps = steps_of(check_seconds=30, retry_seconds=10, tries=3, group_seconds=30)
+    steps = steps_of(
+        check_seconds=30,
+        retry_seconds=10,
+        tries=3,
+        delay_seconds=0,
+        good_tries=2,
+        group_seconds=30,
+    )
 
     assert [each.slug for each in steps] == list(drilling.STEPS)
     assert steps[-1].slug == CLEAN_UP
@@ -313,6 +320,24 @@ def test_every_step_has_what_takes_it() -> None:
     # A worker that is killed is followed before the step's time is up.
     lease = drilling.LEASE.total_seconds()
     assert all(each.deadline_seconds > lease for each in steps)
+
+
+def test_it_waits_as_long_as_the_settings_let_it() -> None:
+    def alerted(tries: int, delay_seconds: float) -> Any:
+        steps = steps_of(
+            check_seconds=30,
+            retry_seconds=10,
+            tries=tries,
+            delay_seconds=delay_seconds,
+            good_tries=2,
+            group_seconds=30,
+        )
+        return next(each for each in steps if each.slug == "alerted")
+
+    assert alerted(3, 0).target_seconds == 24
+    assert alerted(3, 600).target_seconds == 24 + 600 + 5
+    assert alerted(3, 600).deadline_seconds > 629
+    assert alerted(100, 0).deadline_seconds > 99 * 12
 
 
 # --- its pages and its command ---------------------------------------------------------

@@ -309,7 +309,7 @@ def test_it_sends_what_breaks_again_under_the_same_id(fake: Fake) -> None:
     assert state_of_first(fake.lane).state == "sent"
     first, again = fake.got[:2]
     assert first.id == again.id
-    assert "Tank-08" not in again.text.partition("Still open")[0]
+    assert "Tank-08" not in again.text.partition("Also down")[0]
 
 
 def state_of_first(lane: str) -> Delivery:

@@ -205,6 +205,57 @@ def test_it_changes_at_most_once_within_the_margin(
         assert changes <= 1
 
 
+@pytest.mark.parametrize(
+    ("size", "percent", "limits"),
+    [
+        # 60 GB of 1 TB instead of the 100 GB that follow from 10 %.
+        (1 * TB, 7, set()),
+        (1 * TB, 5.9, LOW),
+        (100 * GB, 7, set()),
+        (100 * GB, 5.9, LOW),
+        # As much less of a larger one: 378 GB of 10 TB.
+        (10 * TB, 3.9, set()),
+        (10 * TB, 3.7, LOW),
+    ],
+)
+def test_it_takes_the_bytes_that_were_chosen(
+    size: float, percent: float, limits: set[Limit]
+) -> None:
+    rule = replace(SPACE_RULE, low_bytes=60 * GB, critically_low_bytes=1 * GB)
+
+    found, _ = judge_space(space(size, percent), frozenset(), {}, rule)
+
+    assert found == limits
+
+
+@given(
+    sizes,
+    st.floats(0.1, 50),
+    st.none() | st.floats(1e6, 1e12),
+    st.lists(st.floats(0, 1), min_size=2, max_size=20),
+)
+def test_it_changes_nothing_within_the_margin_of_any_rule(
+    size: float, percent: float, few: float | None, places: list[float]
+) -> None:
+    rule = replace(
+        SPACE_RULE, low_percent=percent, low_bytes=few, critically_low_percent=1e-9
+    )
+    softer = percent + rule.clear_points
+    more = None if few is None else few * softer / percent
+    low = min(percent, 100 * rule.free_bound(size, percent, few) / size)
+    clear = min(softer, 100 * rule.free_bound(size, softer, more) / size)
+    assert low < clear
+
+    for limits in (frozenset(), frozenset(LOW)):
+        for place in places:
+            share = low + (clear - low) * (0.01 + 0.98 * place)
+            free = size * share / 100
+            if not size * low / 100 < int(free) < size * clear / 100:
+                continue  # Too few bytes for a place between both.
+            after, _ = judge_space(space(size, share), limits, {}, rule)
+            assert after == limits
+
+
 @given(sizes, sizes, st.floats(0, 100))
 def test_it_never_asks_a_larger_volume_for_a_larger_share(
     one: float, other: float, percent: float

@@ -84,6 +84,8 @@ def test_a_finding_without_archives_changes_nothing() -> None:
         ({"oldest": None}, "expected a list of archives in 'oldest'"),
         ({"oldest": [{"name": 7}]}, "expected an archive with a name"),
         ({"oldest": [{"name": "a", "changed_at": "x"}]}, "expected seconds since 1970"),
+        ({"warning_days": 0}, "expected a number of days in 'warning_days'"),
+        ({"critical_days": "7"}, "expected a number of days in 'critical_days'"),
         ({"at": -5}, "expected seconds since 1970 in 'at'"),
         ({"newest_at": []}, "expected seconds since 1970 in 'newest_at'"),
     ],
@@ -102,6 +104,19 @@ def test_it_refuses_garbage_and_keeps_the_verdict(
     assert after.checked_at == clock.now()
 
 
+def test_it_says_by_how_many_days_the_agent_counted() -> None:
+    point = make_store_point("Tank-07")
+
+    report(point, found(9, 2, 0, warning_days=5))
+
+    assert ongoing() == [
+        (
+            WARNING,
+            "Devices have not backed up: Tank-07 (2 archives for more than 5 days)",
+        )
+    ]
+
+
 def test_a_store_point_without_archives_has_no_alert() -> None:
     report(make_store_point(), found(0))
 
@@ -111,8 +126,8 @@ def test_a_store_point_without_archives_has_no_alert() -> None:
 def test_one_that_was_never_looked_at_is_unknown() -> None:
     point = report(make_store_point(), None)
 
-    assert KINDS[WARNING].holds(point) is UNKNOWN
-    assert KINDS[CRITICAL].holds(point) is UNKNOWN
+    assert KINDS[WARNING].holds(point, {}) is UNKNOWN
+    assert KINDS[CRITICAL].holds(point, {}) is UNKNOWN
     assert ongoing() == []
 
 
@@ -145,7 +160,7 @@ def test_nothing_is_claimed_while_the_store_point_is_offline() -> None:
     for _ in range(4):
         point = report(point, None, state="offline", reason="not-mounted")
 
-    assert KINDS[WARNING].holds(point) is UNKNOWN
+    assert KINDS[WARNING].holds(point, {}) is UNKNOWN
     assert [kind for kind, _ in ongoing()] == [WARNING]
 
 

@@ -216,7 +216,7 @@ def test_it_knows_no_answer_before_the_devices_were_asked(
 ) -> None:
     row = make_filesystem(health=health)
 
-    assert KINDS[kind].holds(row) is UNKNOWN
+    assert KINDS[kind].holds(row, {}) is UNKNOWN
 
 
 @pytest.mark.django_db

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from alerts.catalogue import KINDS, Kind, Scope
+from alerts.catalogue import KINDS, Kind, Parameter, Scope
 from alerts.engine import RULES
 from console.kit import humane
 from console.kit.documents import WriteDocument
@@ -21,6 +21,9 @@ Every kind of alert that the console can raise: what it means, what it may lead 
 numbers it is decided, and the steps from the alert to its end. The same texts stand on each
 alert's page, where the console looks at every step by itself as far as it can, in mails and in
 Settings > Notifications.
+
+Severities and numbers are those of a new console. Settings > Notifications changes them, everywhere
+or in one destination; the texts on an alert's page have the numbers that hold there.
 
 """
 
@@ -45,6 +48,7 @@ FIELDS = {
     "now": "span",
     "usual": "span",
     "span": "span",
+    "days": "number",
     "direction": "ahead or behind",
     "version": "version",
     "expected": "version",
@@ -96,6 +100,14 @@ def _life() -> str:
                 "nothing has changed for as long."
             ),
             "",
+            _wrap(
+                "A kind can be put off in Settings > Notifications: its alert is raised once the "
+                "condition has been certain for so long, and the condition may end before. "
+                "While what is worse is put off, the milder alert about the same object stays. "
+                "A changed severity is that of ongoing alerts too: an acknowledgement lapses "
+                "when it is a worse one."
+            ),
+            "",
         ]
     )
 
@@ -119,8 +131,11 @@ def _section(kind: Kind) -> str:
         "",
     ]
     if kind.parameters:
-        parts += ["| number | value |", "|---|---|"]
-        parts += [f"| {each.label} | {each.words} |" for each in kind.parameters]
+        parts += ["| number | value | can be |", "|---|---|---|"]
+        parts += [
+            f"| {each.label} | {each.words} | {_range(each)} |"
+            for each in kind.parameters
+        ]
         parts.append("")
     parts += ["**To its end**", ""]
     parts += [
@@ -128,6 +143,12 @@ def _section(kind: Kind) -> str:
         for number, step in enumerate(kind.steps, start=1)
     ]
     return "\n".join([*parts, ""])
+
+
+def _range(parameter: Parameter) -> str:
+    if parameter.is_changeable:
+        return parameter.expected
+    return "follows" if parameter.follows else "fixed"
 
 
 def _example(text: str) -> str:
