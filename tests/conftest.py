@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from console import broker
 from console.kit import clock
@@ -22,6 +23,12 @@ NOTHING_LEFT_OUT = "CONSOLE_TEST_NOTHING_LEFT_OUT"
 
 #: What the `frozen` clock shows first: a Wednesday, away from every DST change.
 A_WEDNESDAY = datetime(2026, 7, 15, 12, 0, tzinfo=UTC)
+
+# A machine that is busy with something else is no failure of what is tested.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 # --- the clock -------------------------------------------------------------------------
