@@ -176,6 +176,21 @@ def waiting_conditions(subjects: Iterable[str]) -> dict[Key, Waiting]:
     }
 
 
+def parts_in_trouble(kind: str, prefix: str) -> set[str]:
+    """Return the subjects of a kind that have an ongoing alert, or wait for one.
+
+    Those that begin so, such as the parts of the console; one query.
+    """
+    about = {"kind": kind, "subject__startswith": prefix}
+    ongoing = Alert.objects.filter(cleared_at__isnull=True, **about)
+    waiting = WaitingCondition.objects.filter(**about)
+    return set(
+        ongoing.order_by()
+        .values_list("subject", flat=True)
+        .union(waiting.order_by().values_list("subject", flat=True))
+    )
+
+
 def count_store_points(
     filesystems: Iterable[Filesystem],
 ) -> dict[int, tuple[int, bool]]:

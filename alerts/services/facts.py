@@ -67,12 +67,15 @@ class Facts:
             scope, _, _ = condition.parent[1].partition(":")
             self.add_unknown(Scope(scope), condition.parent[1])
 
-    def add_waiting(self, kind: str, data: dict[str, Any]) -> None:
-        """Let a condition of the console itself hold that was waited for until now."""
-        self.subjects.add(CONSOLE)
-        self.unknown |= {(each.slug, CONSOLE) for each in kinds_of(Scope.CONSOLE)}
-        self.unknown.discard((kind, CONSOLE))
-        self.conditions.append(self._condition(KINDS[kind], CONSOLE, data, None))
+    def add_waiting(self, kind: str, subject: str, data: dict[str, Any]) -> None:
+        """Let a condition of the console itself hold that was waited for until now.
+
+        The subject is the console, or a part of it; others of its kinds may wait too.
+        """
+        if subject not in self.subjects:
+            self.add_unknown(Scope.CONSOLE, subject)
+        self.unknown.discard((kind, subject))
+        self.conditions.append(self._condition(KINDS[kind], subject, data, None))
 
     def _decide(
         self, kind: Kind, subject: str, facts: Any, destination: int | None = None

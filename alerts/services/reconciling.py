@@ -303,11 +303,22 @@ def _reconcile_waiting(rows: Sequence[WaitingCondition], *, now: datetime) -> No
         scope, _, key = row.subject.partition(":")
         if row.kind not in KINDS:
             row.delete()
-        elif row.subject == CONSOLE:
-            told.add_waiting(row.kind, row.data)
+        elif scope == CONSOLE:
+            told.add_waiting(row.kind, row.subject, row.data)
         else:
             keys.setdefault(scope, set()).add(int(key))
     _apply(told, now=now, is_waited=True)
+    offline = [
+        int(row.subject.partition(":")[2]) for row in rows if row.kind == EXPLAINING
+    ]
+    if offline:
+        # Their store points get their alerts with them, as when nothing is put off.
+        theirs = StorePoint.objects.filter(
+            server__in=offline, state=State.SERVER_OFFLINE, adopted_at__isnull=False
+        )
+        keys.setdefault(Scope.STORE_POINT, set()).update(
+            theirs.values_list("pk", flat=True)
+        )
     reconcile_alerts(
         store_points=sorted(keys.get(Scope.STORE_POINT, ())),
         servers=sorted(keys.get(Scope.SERVER, ())),
@@ -324,6 +335,9 @@ def _reconcile_waiting(rows: Sequence[WaitingCondition], *, now: datetime) -> No
 
 #: After this it is looked again whether something can be said of what was put off.
 WAIT_ON = timedelta(seconds=30)
+
+#: The kind that explains what is wrong with others.
+EXPLAINING = "server-offline"
 
 #: Kinds whose coming and going changes what a destination has left.
 MOVING = frozenset({"store-point-offline", "inbound-backup-disabled", "server-offline"})

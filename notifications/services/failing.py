@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from alerts.catalogue import notification_delivery_failing
 from alerts.models import Alert
+from alerts.selectors import parts_in_trouble
 from alerts.services import reconcile_console
 from notifications import selectors
 from notifications.engine import CHANNEL_LANE
@@ -22,13 +23,12 @@ _OF_CHANNEL = f"console:{CHANNEL_LANE}"
 def reconcile_delivery(*, now: datetime) -> None:
     """Raise or clear the alerts that notifications cannot be delivered.
 
-    One for mail, and one for each channel: each goes out by all the others.
+    One for mail, and one for each channel: each goes out by all the others. Also of a
+    channel that is well again, or removed, while its alert was put off.
     """
     problems = {"": selectors.mail_problem(now)}
-    ongoing = Alert.objects.filter(
-        kind=KIND, cleared_at__isnull=True, subject__startswith=_OF_CHANNEL
-    ).values_list("subject", flat=True)
-    problems |= {subject.partition(":")[2]: None for subject in ongoing}
+    subjects = parts_in_trouble(KIND, _OF_CHANNEL)
+    problems |= {subject.partition(":")[2]: None for subject in subjects}
     for problem in selectors.channel_problems(now):
         if problem.channel is not None:
             problems[problem.channel.lane] = problem
