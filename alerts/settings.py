@@ -261,9 +261,17 @@ class Settings:
         return Settings(self.choices, overrides)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Yield the numbers that cannot hold together, everywhere and by destination."""
+        """Yield the numbers that cannot hold together, everywhere and by destination.
+
+        In a destination only where it has numbers of its own for one of the two.
+        """
         for destination in (None, *sorted(self.destinations)):
             for pair in PAIRS:
+                kinds = (pair.kind, pair.than_kind)
+                if destination is not None and not any(
+                    self.choice(kind, destination).parameters for kind in kinds
+                ):
+                    continue
                 left = self.of(pair.kind, destination)
                 right = self.of(pair.than_kind, destination)
                 if not pair.fits(left.numbers, right.numbers):

@@ -57,7 +57,7 @@ def change_notification_settings(
         ]
         for kind in changed:
             _write(KINDS[kind], before, after, destination, actor=actor, now=now)
-            _show(kind, before, after, place)
+        _show(changed, before, after, place)
         _look_at_waiting(changed, now)
     return changed
 
@@ -71,6 +71,7 @@ def reset_notification_settings(
     """
     nothing = dict.fromkeys(KINDS, Choice())
     with transaction.atomic():
+        _lock_alerts_of(_switched_anywhere(_locked(now)))
         changed: dict[str, None] = {}
         if destination is None:
             places = NotificationOverride.objects.values("destination")
@@ -110,7 +111,14 @@ def refuse_wrong_choices(
             if KINDS[kind].scope is Scope.CONSOLE and not choice.is_empty
         ]
     if not wrong:
-        found = list(settings.changed(choices, destination).contradictions())
+        # What did not fit before, by the defaults of an earlier release, must not keep
+        # anybody from changing, or resetting, something else.
+        known = {(each.pair, each.destination) for each in settings.contradictions()}
+        found = [
+            each
+            for each in settings.changed(choices, destination).contradictions()
+            if (each.pair, each.destination) not in known
+        ]
         places = {each.destination for each in found} - {None}
         names = Destination.objects.in_bulk(places) if places else {}
         wrong = [
@@ -222,17 +230,55 @@ def _look_at_waiting(kinds: list[str], now: datetime) -> None:
         WaitingCondition.objects.filter(pk__in=some).update(due_at=now)
 
 
-def _show(kind: str, before: Settings, after: Settings, place: int | None) -> None:
-    """Let the alerts that stand appear and disappear with the switch."""
-    is_shown = after.of(kind, place).is_shown
-    if before.of(kind, place).is_shown == is_shown:
-        return
-    alerts = Alert.objects.filter(~Q(is_shown=is_shown), kind=kind)
+def _show(
+    kinds: list[str], before: Settings, after: Settings, place: int | None
+) -> None:
+    """Let the alerts of these kinds that stand appear and disappear with the switch."""
+    switched = [
+        kind
+        for kind in kinds
+        if before.of(kind, place).is_shown != after.of(kind, place).is_shown
+    ]
+    rows = _lock_alerts_of({kind: _concerned(kind, after, place) for kind in switched})
+    for is_shown in (False, True):
+        keys = [key for key, kind in rows if after.of(kind, place).is_shown is is_shown]
+        for start in range(0, len(keys), selectors.MANY):
+            some = keys[start : start + selectors.MANY]
+            Alert.objects.filter(pk__in=some).update(is_shown=is_shown)
+
+
+def _lock_alerts_of(concerned: Mapping[str, Q]) -> list[tuple[int, str]]:
+    """Lock the alerts of these kinds for which this holds; return their keys and kinds.
+
+    As a report locks them: those of destinations after all others, each by key.
+    """
+    rows: list[tuple[int, str]] = []
+    for are_last in (False, True):
+        wanted = Q(pk__in=[])
+        for kind, condition in concerned.items():
+            if (KINDS[kind].scope is Scope.DESTINATION) is are_last:
+                wanted |= Q(condition, kind=kind)
+        locked = Alert.objects.select_for_update(no_key=True).filter(wanted)
+        rows += locked.order_by("pk").values_list("pk", "kind")
+    return rows
+
+
+def _switched_anywhere(settings: Settings) -> dict[str, Q]:
+    """Return the kinds for which somebody chose whether they are shown."""
+    chosen = [
+        *settings.choices.items(),
+        *((kind, choice) for (_, kind), choice in settings.overrides.items()),
+    ]
+    return {kind: Q() for kind, choice in chosen if choice.is_shown is not None}
+
+
+def _concerned(kind: str, after: Settings, place: int | None) -> Q:
+    """Return the condition that an alert of a kind has to appear or to disappear."""
+    concerned = ~Q(is_shown=after.of(kind, place).is_shown)
     if place is not None:
-        alerts = alerts.filter(selectors.belongs_to(place))
-    else:
-        for destination, slug in after.overrides:
-            own = after.choice(slug, destination).is_shown
-            if slug == kind and own is not None:
-                alerts = alerts.exclude(selectors.belongs_to(destination))
-    alerts.update(is_shown=is_shown)
+        return concerned & selectors.belongs_to(place)
+    for destination, slug in after.overrides:
+        own = after.choice(slug, destination).is_shown
+        if slug == kind and own is not None:
+            concerned &= ~selectors.belongs_to(destination)
+    return concerned

@@ -473,3 +473,18 @@ def test_it_resets_everything_and_every_destination() -> None:
     assert selectors.settings().choices == dict.fromkeys(
         selectors.settings().choices, Choice()
     )
+
+
+def test_it_resets_also_what_an_earlier_release_let_be_chosen() -> None:
+    # What was critical by an earlier default, and is worse than what is low today.
+    NotificationSetting.objects.create(
+        kind=LOW, parameters={"percent": 3}, changed_at=clock.now()
+    )
+    place = make_destination()
+    choose(OFFLINE, place, delay_seconds=60)
+
+    services.reset_notification_settings(actor=people.administrator(), now=clock.now())
+
+    settings = selectors.settings()
+    assert list(settings.contradictions()) == []
+    assert not settings.overrides

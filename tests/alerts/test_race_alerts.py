@@ -188,3 +188,35 @@ def test_it_lets_two_people_choose_nothing_that_does_not_fit() -> None:
         assert isinstance(failures[0], ValidationError)
         assert list(selectors.settings().contradictions()) == []
         services.reset_notification_settings(actor=ana, now=clock.now())
+
+
+def test_it_hides_kinds_while_reports_lock_their_alerts() -> None:
+    ana = people.administrator()
+    shown, hidden = "store-point-slow", "store-point-offline"
+    points = [make_store_point() for _ in range(20)]
+    # What is chosen for first came last, so that the keys of both kinds cross.
+    for kind in (shown, hidden):
+        for point in points:
+            make_alert(
+                kind=kind,
+                subject=f"store-point:{point.pk}",
+                store_point=point,
+                server=point.server,
+            )
+    subjects = [f"store-point:{point.pk}" for point in points]
+
+    def look() -> None:
+        with transaction.atomic():
+            selectors.held_alerts(subjects, now=clock.now())
+
+    def switch(*, is_shown: bool) -> None:
+        choices = {kind: Choice(is_shown=is_shown) for kind in (hidden, shown)}
+        services.change_notification_settings(choices, actor=ana, now=clock.now())
+
+    failures = at_once(
+        [look] * 150,
+        [partial(switch, is_shown=number % 2 == 1) for number in range(60)],
+    )
+
+    assert failures == []
+    assert not Alert.objects.filter(is_shown=False).exists()
