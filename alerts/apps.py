@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.apps import AppConfig
@@ -36,17 +37,20 @@ def _rules_of(destinations: Collection[int]) -> Mapping[int, Rules]:
     from alerts import selectors
 
     settings = selectors.settings()
-    return {key: settings.rules(key) for key in destinations}
+    return {key: replace(settings.rules(key), source=settings) for key in destinations}
 
 
 def _follow_facts(sender: object, **facts: Any) -> None:
     from alerts.services import reconcile_alerts
+    from alerts.settings import Settings
 
+    source = getattr(facts.get("rules"), "source", None)
     reconcile_alerts(
         store_points=facts["store_points"],
         servers=facts["servers"],
         filesystems=facts.get("filesystems", ()),
         destinations=facts.get("destinations", ()),
         at_hand=facts.get("at_hand", ()),
+        settings=source if isinstance(source, Settings) else None,
         now=facts["now"],
     )

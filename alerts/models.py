@@ -341,7 +341,7 @@ class WaitingCondition(models.Model):
     """A condition that holds and has no alert yet, because its kind is put off.
 
     ``due_at`` is when it has held for long enough; null when it has, and another alert
-    stands in its place. ``data`` are its numbers as they were seen last.
+    stands in its place. ``data`` are its numbers as they were when its wait began.
     """
 
     kind = models.CharField(max_length=50)

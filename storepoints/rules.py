@@ -8,7 +8,7 @@ process that has no alerts, the defaults hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from storepoints.archives import CRITICAL_DAYS, WARNING_DAYS
 from storepoints.engine import (
@@ -40,6 +40,8 @@ class Rules:
     space: SpaceRule = SPACE_RULE
     latency: LatencyRule = LATENCY_RULE
     archives: ArchiveRule = ARCHIVE_RULE
+    #: What they were made of, for whoever provided them.
+    source: object = field(default=None, compare=False, repr=False)
 
 
 DEFAULT = Rules()

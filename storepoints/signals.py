@@ -6,7 +6,8 @@ follows from them (alerts, their outbox rows) stands or falls with them. Argumen
 keys of the rows whose facts may have changed, ``destinations`` that have lost or gained
 store points, and ``now``. Who names filesystems has
 locked their server. ``at_hand`` may hold rows of these that are locked and as they
-were just written, so that nobody needs to read them again.
+were just written, so that nobody needs to read them again. ``rules`` are those that the
+facts were judged by, where they were: what is said of them goes by the same.
 """
 
 from __future__ import annotations

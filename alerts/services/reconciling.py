@@ -54,6 +54,7 @@ def reconcile_alerts(
     filesystems: Iterable[int] = (),
     destinations: Iterable[int] = (),
     at_hand: Iterable[StorePoint | Filesystem] = (),
+    settings: Settings | None = None,
     is_waited: bool = False,
     now: datetime,
 ) -> None:
@@ -61,11 +62,12 @@ def reconcile_alerts(
 
     To be called inside the transaction that wrote the facts. What is no longer there
     loses its alerts. ``is_waited`` says that something is known to be waited for, though
-    nothing may be put off any more. ``at_hand`` are rows of these that are locked and as they were
-    written, and are not read again. The alerts of their destinations follow, and those
-    of ``destinations``, which have lost or gained store points.
+    nothing may be put off any more. ``at_hand`` are rows of these that are locked and as
+    they were written, and are not read again; ``settings`` are what is chosen, where
+    that was read already. The alerts of their destinations follow, and those of
+    ``destinations``, which have lost or gained store points.
     """
-    facts = Facts(selectors.settings())
+    facts = Facts(selectors.settings() if settings is None else settings)
     # Locked in this order by everybody, so that facts and alerts are of one instant.
     server_rows = _locked(Server, servers)
     known = list(at_hand)

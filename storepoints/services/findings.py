@@ -105,6 +105,7 @@ class Recorded:
     taken: dict[int, StorePoint]
     filesystems: list[int]
     at_hand: list[Filesystem]
+    rules: Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +321,7 @@ def _write_findings(
         {each.store_point.pk: each.store_point for each in folded},
         sorted(left | seen.touched.keys()),
         list(seen.touched.values()),
+        rules,
     )
 
 

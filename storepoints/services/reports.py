@@ -102,6 +102,7 @@ def _record(
                 *(row for key, row in taken.items() if key not in answered),
                 *recorded.at_hand,
             ],
+            rules=recorded.rules,
             now=now,
         )
         if is_news and (report["cause"] == "start" or was_offline):

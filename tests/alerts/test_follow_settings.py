@@ -286,6 +286,17 @@ def test_it_does_not_look_for_what_waits_while_nothing_is_put_off() -> None:
     assert asked == []
 
 
+def test_it_reads_what_is_chosen_once_for_a_report() -> None:
+    point = make_store_point()
+    choose(OFFLINE, point.server.destination, delay_seconds=60)
+
+    with CaptureQueriesContext(connection) as captured:
+        report(point, 70)
+
+    asked = [each["sql"] for each in captured if "notificationsetting" in each["sql"]]
+    assert len(asked) == 1
+
+
 # --- severity and switches ---------------------------------------------------------------
 
 
