@@ -135,7 +135,8 @@ class AlertFilter(filterset.FilterSet):
 
         What is recorded and not shown is left out, unless it is asked for.
         """
-        if not self.form.cleaned_data.get("hidden"):
+        with_hidden = bool(self.form.cleaned_data.get("hidden"))
+        if not with_hidden:
             queryset = queryset.filter(is_shown=True)
         rows: QuerySet[Alert] = super().filter_queryset(queryset)  # type: ignore[no-untyped-call]  # as above
         if any(self.form.cleaned_data.get(name) for name in UNFOLDING):
@@ -146,7 +147,7 @@ class AlertFilter(filterset.FilterSet):
             beside = selectors.is_active(now)
         elif view == "acknowledged":
             beside = selectors.is_acknowledged(now)
-        return rows.filter(selectors.stands_apart(beside))
+        return rows.filter(selectors.stands_apart(beside, with_hidden=with_hidden))
 
     def of_destination(
         self, rows: QuerySet[Alert], name: str, value: Destination

@@ -67,15 +67,18 @@ def is_active(now: datetime, *, of: str = "") -> Q:
     )
 
 
-def stands_apart(among: Q) -> Q:
+def stands_apart(among: Q, *, with_hidden: bool = False) -> Q:
     """Return the condition that an alert is not folded under the one that explains it.
 
     It is folded while that one stands in the same list: ``among`` is the condition that
     an alert does. A parent that somebody has acknowledged, or whose kind is not shown,
-    must not take along what nobody saw. Asked for each alert that has a parent, and not
+    must not take along what nobody saw. ``with_hidden`` is for a list that has those
+    whose kind is not shown too. Asked for each alert that has a parent, and not
     as a join: that would read all alerts to list some.
     """
-    parents = Alert.objects.filter(among, pk=OuterRef("parent_id"), is_shown=True)
+    parents = Alert.objects.filter(among, pk=OuterRef("parent_id"))
+    if not with_hidden:
+        parents = parents.filter(is_shown=True)
     return Q(Q(parent__isnull=True) | ~Exists(parents))
 
 
@@ -345,14 +348,19 @@ def over_alerts(keep_days: int, *, now: datetime) -> QuerySet[Alert]:
     )
 
 
-def count_held(parents: Iterable[int], condition: Q) -> dict[int, tuple[int, int]]:
+def count_held(
+    parents: Iterable[int], condition: Q, *, with_hidden: bool = False
+) -> dict[int, tuple[int, int]]:
     """Return how many alerts are held under each, and of how many store points.
 
-    Only those that fulfil a condition; one query.
+    Only those that fulfil a condition, and whose kind is shown if not ``with_hidden``;
+    one query.
     """
+    held = Alert.objects.filter(condition, parent__in=list(parents))
+    if not with_hidden:
+        held = held.filter(is_shown=True)
     rows = (
-        Alert.objects.filter(condition, parent__in=list(parents), is_shown=True)
-        .order_by()
+        held.order_by()
         .values("parent")
         .annotate(count=Count("pk"), points=Count("store_point", distinct=True))
     )

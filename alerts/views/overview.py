@@ -79,7 +79,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         total=sum(counts.values()) if is_counted else None,
     )
     export = querystring.without(request.GET, "page", "size")
-    shown_rows = listed(page.rows, now, view=chosen)
+    shown_rows = listed(page.rows, now, view=chosen, with_hidden=has_hidden)
     bases = _bases()
     for row in shown_rows:
         row.mark = _mark(row.level)
@@ -144,7 +144,7 @@ def _printed(
     """Return all that matches as a plain table, with the filter and the time."""
     total = rows.count()
     filters = [
-        (name, ", ".join(values))
+        (name, ", ".join(values) if name != "hidden" else HIDDEN[0][1].lower())
         for name, values in request.GET.lists()
         if name in {*NARROWING, "view", "hidden"} and any(values)
     ]
@@ -152,7 +152,12 @@ def _printed(
         request,
         "alerts/print.html",
         {
-            "rows": listed(list(rows[:PRINTED]), now, view=""),
+            "rows": listed(
+                list(rows[:PRINTED]),
+                now,
+                view="",
+                with_hidden=bool(request.GET.get("hidden")),
+            ),
             "total": total,
             "left_out": max(0, total - PRINTED),
             "most": PRINTED,
@@ -163,13 +168,17 @@ def _printed(
     )
 
 
-def listed(rows: list[Alert], now: datetime, *, view: str) -> list[Any]:
+def listed(
+    rows: list[Alert], now: datetime, *, view: str, with_hidden: bool = False
+) -> list[Any]:
     """Return the rows with what they show; two queries, however many there are."""
     keys = [row.pk for row in rows]
-    held = selectors.count_held(keys, _in_view(view, now)) if keys else {}
+    among = _in_view(view, now)
+    held = selectors.count_held(keys, among, with_hidden=with_hidden) if keys else {}
     news = selectors.newest_news(keys) if keys else {}
     silenced = silences.silence_of(rows, now)
-    below = f"{reverse('alerts:alerts')}?view={view or 'all'}&parent="
+    asked = "&hidden=1" if with_hidden else ""
+    below = f"{reverse('alerts:alerts')}?view={view or 'all'}{asked}&parent="
     for row in rows:
         one: Any = shown(row, now)
         one.held = one.held_url = ""

@@ -61,6 +61,30 @@ def events_of(alert: Alert) -> list[str]:
     return list(alert.events.values_list("kind", flat=True))
 
 
+def test_it_counts_what_is_not_shown_when_that_is_asked_for() -> None:
+    server = make_server("stor-9")
+    for _ in range(3):
+        make_store_point(server=server)
+    silence(server, clock.now())
+    Alert.objects.filter(kind="store-point-offline").update(is_shown=False)
+    client = people.client_of("viewer")
+
+    plain = client.get("/alerts/?view=all").context["rows"]
+    asked = client.get("/alerts/?view=all&hidden=1").context["rows"]
+
+    of_server = {row.kind: row for row in plain}["server-offline"]
+    assert (of_server.held, of_server.held_url) == ("", "")
+    of_server = {row.kind: row for row in asked}["server-offline"]
+    assert of_server.held == "3 store points"
+    assert len(client.get(of_server.held_url).context["rows"]) == 3
+    Alert.objects.update(is_shown=False)
+    assert [row.kind for row in client.get("/alerts/?hidden=1").context["rows"]].count(
+        "store-point-offline"
+    ) == 0
+    printed = client.get("/alerts/?view=all&hidden=1&print=1").content.decode()
+    assert "hidden: what is not shown too" in printed
+
+
 def test_it_holds_the_store_points_under_their_server() -> None:
     now = clock.now()
     server = make_server("stor-9")
