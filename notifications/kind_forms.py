@@ -1,7 +1,8 @@
 """What administrators choose for each kind of alert, everywhere or in a destination.
 
 An empty field is what holds without it: the number in grey. A field that a POST does not
-have at all stays as it is, but for a switch: one that is off is not sent.
+have at all stays as it is, but for a switch: one that is off is not sent. What is sent as
+the page had it stays as it is too, though somebody else has changed it meanwhile.
 """
 
 from __future__ import annotations
@@ -168,6 +169,9 @@ class KindsForm(forms.Form):
         self._kinds.choices = [(kind.slug, kind.slug) for kind in self.listed]
         for kind in self.listed:
             self._add(kind)
+        for name, field in self.fields.items():
+            # The page says what it showed, beside what was made of it.
+            field.show_hidden_initial = name != "kinds"
 
     @property
     def _kinds(self) -> forms.MultipleChoiceField:
@@ -290,6 +294,12 @@ class KindsForm(forms.Form):
             ],
         )
 
+    def _is_chosen(self, name: str) -> bool:
+        """Return whether a field was sent, and not just as the page had it."""
+        if f"initial-{name}" in self.data and name not in self.changed_data:
+            return False
+        return name in self.data
+
     def choices(self) -> dict[str, Choice]:
         """Return what was chosen, for the kinds that the page showed."""
         return {slug: self._choice(KINDS[slug]) for slug in self.cleaned_data["kinds"]}
@@ -302,17 +312,17 @@ class KindsForm(forms.Form):
             name = f"limit-{slug}-{each.name}"
             value = (
                 data.get(name)
-                if name in self.data
+                if self._is_chosen(name)
                 else before.parameters.get(each.name)
             )
             if value is not None:
                 parameters[each.name] = value
         delay = before.delay_seconds
-        if f"after-{slug}" in self.data:
+        if self._is_chosen(f"after-{slug}"):
             span = data[f"after-{slug}"]
             delay = None if span is None else int(span.total_seconds())
         severity = before.severity
-        if f"severity-{slug}" in self.data:
+        if self._is_chosen(f"severity-{slug}"):
             word = data[f"severity-{slug}"]
             severity = Severity[word.upper()] if word else None
         return Choice(
@@ -325,9 +335,12 @@ class KindsForm(forms.Form):
 
     def _switched(self, prefix: str, slug: str, before: bool | None) -> bool | None:  # noqa: FBT001 (a value, not a flag)
         name = f"{prefix}-{slug}"
-        if self._destination is None:
-            return bool(self.cleaned_data[name])
-        return SWITCH[self.cleaned_data[name]] if name in self.data else before
+        if self._destination is not None:
+            return SWITCH[self.cleaned_data[name]] if self._is_chosen(name) else before
+        # One that is off is not sent at all.
+        if f"initial-{name}" in self.data and name not in self.changed_data:
+            return before
+        return bool(self.cleaned_data[name])
 
 
 def _plain(value: float) -> str:

@@ -132,6 +132,36 @@ def test_it_changes_nothing_when_the_page_is_saved_as_it_is(
     assert AuditEntry.objects.count() == before
 
 
+@pytest.mark.parametrize("is_of_one", [False, True])
+def test_it_keeps_what_somebody_else_chose_while_the_page_was_open(
+    ana: Client,
+    berlin: Destination,
+    is_of_one: bool,
+) -> None:
+    place = berlin if is_of_one else None
+    address = own(berlin) if is_of_one else SETTINGS
+    page = typed(ana.get(address))
+    theirs = Choice(
+        is_mailed=False,
+        severity=Severity.LOW,
+        delay_seconds=600,
+        parameters={"failures": 7},
+    )
+    services.change_kinds(
+        {OFFLINE: theirs}, destination=place, actor=make_user("ben"), now=clock.now()
+    )
+
+    page[f"limit-{LOW}-percent"] = "12"
+    page[f"mail-{LOW}"] = "off" if is_of_one else ""
+    ana.post(f"{address}save/", {**page, "confirm": "1"})
+
+    chosen = alerts.settings()
+    key = place.pk if place else None
+    assert chosen.choice(OFFLINE, key) == theirs
+    mine = chosen.choice(LOW, key)
+    assert (mine.is_mailed, dict(mine.parameters)) == (False, {"percent": 12})
+
+
 def test_it_saves_everything_of_a_kind(ana: Client) -> None:
     data = typed(ana.get(SETTINGS)) | {
         f"after-{LOW}": "1 h 30 min",
