@@ -134,6 +134,7 @@ create_silence(
 )
 group = Group.objects.create(name="Night shift", created_at=now)
 group.recipients.create(address="ops@example.org", added_at=now)
+group.recipients.create(address=f"{'operations' * 6}@example.org", added_at=now)
 route = Route.objects.create(name="Pager", position=1, severities=[2], created_at=now)
 route.groups.add(group)
 """
