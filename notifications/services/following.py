@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Greatest
 
 from alerts import selectors as alerts
 from alerts import silences
@@ -106,7 +106,12 @@ def _due(
     return (
         following(now)
         .alias(last=Subquery(started))
-        .alias(started=Coalesce(F("acknowledged_until"), F("last")))
+        .alias(
+            started=Greatest(
+                Coalesce(F("acknowledged_until"), F("last")),
+                Coalesce(F("last"), F("acknowledged_until")),
+            )
+        )
         .filter(wanted)
     )
 

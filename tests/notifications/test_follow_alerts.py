@@ -151,6 +151,26 @@ def test_it_counts_anew_when_it_gets_worse(frozen: clock.FrozenClock) -> None:
     assert (early, follow()) == (0, 1)
 
 
+def test_it_escalates_anew_after_an_acknowledgement_that_ended_long_ago(
+    frozen: clock.FrozenClock,
+) -> None:
+    ana = make_user("ana")
+    make_route("Later", groups=[make_group("later")], after_seconds=1800)
+    alert = make_alert(severity=Severity.LOW)
+    until = clock.now() + timedelta(minutes=10)
+    alerts.acknowledge_alerts([alert.pk], actor=ana, now=clock.now(), until=until)
+    tick(frozen, 1)
+    first = follow()
+    frozen.tick(60)
+    happens(alert, AlertEvent.Kind.UNSILENCED)
+
+    frozen.tick(1799)
+    early = follow()
+    frozen.tick(1)
+
+    assert (first, early, follow(), follow()) == (1, 0, 1, 0)
+
+
 def test_it_does_not_tell_what_was_acknowledged_before_it_was_routed(
     frozen: clock.FrozenClock,
 ) -> None:
@@ -215,6 +235,7 @@ def test_it_escalates_once_to_the_next_route(frozen: clock.FrozenClock) -> None:
     assert second.note == "by route “Second”, nobody has acknowledged it for 30 min"
     assert second.routing == "by route “Second” to second@example.org"
     assert said(warning) == ["raised"]
+    Delivery.objects.update(state="sent", sent_at=clock.now())
     event = clear(alert)
     route()
     assert told(event) == ["ana@example.org", "second@example.org", "third@example.org"]
