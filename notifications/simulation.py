@@ -153,6 +153,8 @@ class _World:
     def play(self, past: Sequence[Past]) -> int:
         """Go through what happened to one alert; return how many messages it makes."""
         about = past[-1].about
+        if not self._is_heard(about):
+            return 0
         # None: nobody knows who was told that it was open, before all this.
         told: dict[str, Listener] | None = None if past[0].kind == News.CLEARED else {}
         made: dict[str, list[_Message]] = {}
@@ -235,6 +237,11 @@ class _World:
             ]
             self._known[key] = who, by
         return self._known[key]
+
+    def _is_heard(self, about: About) -> bool:
+        """Return whether anybody would hear of it, at first or by escalation."""
+        steps = (rule.key for rule in self._rules if rule.after is not None)
+        return any(self._reach(about, key)[0] for key in (None, *steps))
 
     def _note(
         self,

@@ -16,7 +16,7 @@ from alerts.engine import Severity
 from alerts.models import Alert, AlertEvent, NotificationSetting
 from console.accounts.models import User
 from console.kit import clock
-from notifications import dryrun, services
+from notifications import dryrun, services, simulation
 from notifications.simulation import Simulation
 from tests.notifications.factories import (
     clear,
@@ -113,6 +113,21 @@ def test_it_tells_the_close_of_what_began_before(frozen: clock.FrozenClock) -> N
     clear(alert)
 
     assert mails(dryrun.dry_run(clock.now())) == {"ana@example.org": 1}
+
+
+def test_it_is_quick_about_what_nobody_hears(
+    frozen: clock.FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boss = make_group(recipients=["boss@example.org"])
+    make_route("Low", groups=[boss], severities=[3])
+    make_alert(at=clock.now() - timedelta(days=20))
+    asked: list[object] = []
+    monkeypatch.setattr(simulation, "replay", lambda *args, **_: asked.append(args))
+
+    run = dryrun.dry_run(clock.now())
+
+    assert run.counts == ()
+    assert asked == []
 
 
 def test_it_says_that_it_is_cut(
