@@ -20,7 +20,7 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.message import sanitize_address
 from django.core.validators import validate_email
-from django.db.models import F, Q, Window
+from django.db.models import Exists, F, OuterRef, Q, Window
 from django.db.models.functions import RowNumber
 from django.template.loader import render_to_string
 from django.utils import timezone
@@ -29,9 +29,10 @@ from alerts.catalogue import KINDS
 from alerts.engine import Severity
 from alerts.models import EVIDENCE, Alert, AlertEvent
 from alerts.selectors import count_held, stands_apart
+from alerts.silences import covered
 from console.accounts.models import User
 from console.kit import humane
-from notifications import links
+from notifications import links, reach
 from notifications.models import Delivery, EmailSettings, MailLink
 from notifications.pace import Waits
 from notifications.words import Told, digest_counts, digest_subject, one_line, subject
@@ -550,8 +551,10 @@ def _others(batch: uuid.UUID, recipient: str) -> tuple[list[Others], int]:
     """Return the worst of what else is ongoing, and how many more there are.
 
     Apart: what this recipient was told of, and what not. Only those that are shown are
-    looked up for that, because in a storm thousands are ongoing.
+    looked up for that, because in a storm thousands are ongoing. Who hears by routes
+    alone sees nothing that these do not match: it may be none of their business.
     """
+    sent = Delivery.objects.filter(recipient=recipient, sent_at__isnull=False)
     rows = (
         Alert.objects.filter(
             # Those that another one here explains would only say it again.
@@ -564,15 +567,17 @@ def _others(batch: uuid.UUID, recipient: str) -> tuple[list[Others], int]:
         .exclude(pk__in=Delivery.objects.filter(batch=batch).values("event__alert"))
         .order_by("severity", "-raised_at", "-pk")
     )
+    coverages = reach.coverages_of(recipient)
+    if coverages is not None:
+        theirs = Q(Exists(sent.filter(event__alert=OuterRef("pk"))))
+        for coverage in coverages:
+            theirs |= covered(coverage)
+        rows = rows.filter(theirs)
     shown = list(rows[: ALSO + 1])
     more = rows.count() - ALSO if len(shown) > ALSO else 0
     shown = shown[:ALSO]
     told = set(
-        Delivery.objects.filter(
-            event__alert__in=[row.pk for row in shown],
-            recipient=recipient,
-            sent_at__isnull=False,
-        )
+        sent.filter(event__alert__in=[row.pk for row in shown])
         .order_by()
         .values_list("event__alert", flat=True)
     )

@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Lower
 
+from alerts.coverage import Coverage
 from alerts.engine import Severity
 from console.accounts.models import User
 from console.accounts.selectors import IS_ADMINISTRATOR
@@ -53,13 +55,21 @@ def listeners() -> list[Listener]:
     """Return everybody who can be told; six queries.
 
     Administrators first, then members of groups, recipients, and the channels that are
-    switched on; each address once, in whatever case.
+    switched on; each address once, in whatever case. A recipient's address that is a
+    person's has that person's name, quiet hours and time zone.
     """
     groups = _pairs(Group.users.through, "user_id", "group_id")
-    people = User.objects.filter(
-        IS_ADMINISTRATOR | Q(pk__in=Group.users.through.objects.values("user_id")),
-        is_active=True,
-    ).exclude(email="")
+    addresses = Recipient.objects.order_by().values_list(Lower("address"))
+    people = (
+        User.objects.filter(is_active=True)
+        .alias(lower=Lower("email"))
+        .filter(
+            IS_ADMINISTRATOR
+            | Q(pk__in=Group.users.through.objects.values("user_id"))
+            | Q(lower__in=addresses)
+        )
+        .exclude(email="")
+    )
     found: dict[str, Listener] = {}
     for user in sorted(people, key=lambda each: (not each.is_administrator, each.pk)):
         _add(found, listener_of(user, groups.get(user.pk, ())))
@@ -96,9 +106,25 @@ def listener_of_channel(channel: Channel, *, is_named: bool) -> Listener:
     )
 
 
-def without_everything(listener: Listener) -> Listener:
-    """Return somebody as they are told once a route or a group names them."""
-    return replace(listener, hears_everything=False)
+def coverages_of(address: str) -> list[Coverage] | None:
+    """Return what routes may tell an address of; None when it hears everything.
+
+    Three queries; the address in whatever case.
+    """
+    own = Recipient.objects.filter(address__iexact=address)
+    if (
+        own.filter(groups__isnull=True).exists()
+        or User.objects.filter(
+            IS_ADMINISTRATOR, is_active=True, email__iexact=address
+        ).exists()
+    ):
+        return None
+    groups = Group.objects.filter(
+        Q(recipients__in=own)
+        | Q(users__in=User.objects.filter(is_active=True, email__iexact=address))
+    )
+    rows = Route.objects.filter(is_enabled=True, groups__in=groups).distinct()
+    return [row.coverage for row in rows]
 
 
 def _add(found: dict[str, Listener], new: Listener) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from notifications.engine import (
     NOT_MAILED,
     NOT_REACHED,
     PATIENCE,
+    DeliveryState,
     News,
     Person,
     Route,
@@ -69,8 +70,14 @@ def _route_some(now: datetime) -> int:
     )
     if not events:
         return 0
-    router = _Router(events, why_no_mail=why_no_mail, now=now)
     silenced = silences.silence_of({event.alert for event in events}, now)
+    _take_back_steps(
+        event.alert_id
+        for event in events
+        if event.kind == AlertEvent.Kind.CLEARED
+        and _silence_keeping(event, silenced) is None
+    )
+    router = _Router(events, why_no_mail=why_no_mail, now=now)
     deliveries: list[Delivery] = []
     for event in events:
         if event.kind in AlertEvent.NEWS and not _is_silenced(event, silenced, now):
@@ -96,6 +103,9 @@ _ASKS_WHO_WAS_TOLD = (AlertEvent.Kind.CLEARED, AlertEvent.Kind.REMINDED)
 
 #: News that is none any more once somebody has acknowledged the alert, or it cleared.
 FOLLOWING = (AlertEvent.Kind.REMINDED, AlertEvent.Kind.ESCALATED)
+
+#: Why such news was not sent, in the delivery log.
+MOOT = "Not sent: while it waited, the alert was acknowledged or cleared."
 
 
 class _Router:
@@ -283,6 +293,32 @@ def _why_moot(event: AlertEvent, now: datetime) -> str:
     return ""
 
 
+def _take_back_steps(alerts: Iterable[int]) -> None:
+    """Take back the reminders and escalations of these alerts that wait; they cleared.
+
+    Before it is asked who was told: a close must not go to whom only an escalation
+    would have told that there was anything.
+    """
+    keys = list(alerts)
+    if keys:
+        Delivery.objects.filter(
+            event__alert__in=keys,
+            event__kind__in=FOLLOWING,
+            state=DeliveryState.PENDING,
+            batch__isnull=True,
+        ).update(state=DeliveryState.FAILED, error=MOOT)
+
+
+def _silence_keeping(
+    event: AlertEvent, silenced: Mapping[int, Silence]
+) -> Silence | None:
+    """Return the silence that keeps an event, if one does."""
+    silence = silenced.get(event.alert_id)
+    if silence is None or silence.window is None or event.at < silence.window.starts_at:
+        return None
+    return silence
+
+
 def _is_silenced(
     event: AlertEvent, silenced: Mapping[int, Silence], now: datetime
 ) -> bool:
@@ -291,8 +327,8 @@ def _is_silenced(
     What happened before the silence began is told. What happened in it and is routed
     after its end is told too: then nobody else would.
     """
-    silence = silenced.get(event.alert_id)
-    if silence is None or silence.window is None or event.at < silence.window.starts_at:
+    silence = _silence_keeping(event, silenced)
+    if silence is None:
         return False
     event.is_withheld = True
     event.withheld_by = silence

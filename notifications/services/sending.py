@@ -41,7 +41,7 @@ from notifications.services import posting
 from notifications.services.crew import LOOK_SECONDS, Crew, Work
 from notifications.services.linking import keep_link
 from notifications.services.lock import lock_mail
-from notifications.services.routing import FOLLOWING, route_events
+from notifications.services.routing import FOLLOWING, MOOT, route_events
 from notifications.transports.smtp import NotSent, Postman
 
 logger = logging.getLogger(__name__)
@@ -570,10 +570,7 @@ def give_up_moot(*, now: datetime) -> int:
         return 0
     return Delivery.objects.filter(
         pk__in=keys, state=DeliveryState.PENDING, batch__isnull=True
-    ).update(
-        state=DeliveryState.FAILED,
-        error="Not sent: while it waited, the alert was acknowledged or cleared.",
-    )
+    ).update(state=DeliveryState.FAILED, error=MOOT)
 
 
 def give_up_strangers(*, now: datetime) -> int:

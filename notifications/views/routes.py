@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -263,34 +263,38 @@ def _dry_run_of(route: Route | None, plan: services.Plan) -> dict[str, Any]:
             rules += reach.rules_of([each])
     if route is None and plan.is_enabled:
         rules.append(rule)
-    # What it names hears only what routes say from then on.
+    # What routes name hears only what they say, also one that is switched off; what
+    # none names any more hears everything.
     lanes = {each.lane for each in plan.channels}
+    for each in rows:
+        if route is None or each.pk != route.pk:
+            lanes |= {channel.lane for channel in each.channels.all()}
     listeners = [
-        reach.without_everything(each) if each.lane in lanes else each
+        replace(each, hears_everything=each.lane not in lanes)
+        if each.is_channel
+        else each
         for each in reach.listeners()
     ]
-    before = {each.listener.lane: each.mails for each in dryrun.dry_run(now).counts}
+    before = dryrun.dry_run(now)
     run = dryrun.dry_run(now, rules=rules, listeners=listeners)
     return shown_run(run, before)
 
 
-def shown_run(run: Simulation, before: dict[str, int] | None = None) -> dict[str, Any]:
+def shown_run(run: Simulation, before: Simulation | None = None) -> dict[str, Any]:
     """Return what the page shows of a dry run, beside what it was ``before``."""
+    had = {} if before is None else {each.listener.lane: each for each in before.counts}
+    now = {each.listener.lane for each in run.counts}
     rows = [
         {
             "name": _name(each.listener),
             "count": each,
             "words": mails_words(each.mails, is_channel=each.listener.is_channel),
             "routes": each.routes.most_common(),
-            "before": None if before is None else before.get(each.listener.lane, 0),
+            "before": had[each.listener.lane].mails if each.listener.lane in had else 0,
         }
         for each in run.counts
     ]
-    gone = [
-        lane
-        for lane in before or {}
-        if lane not in {each.listener.lane for each in run.counts}
-    ]
+    gone = [_name(each.listener) for lane, each in had.items() if lane not in now]
     return {"run": run, "rows": rows, "gone": gone, "has_before": before is not None}
 
 

@@ -241,6 +241,22 @@ def test_it_waits_for_the_end_of_quiet_hours(
 
 
 @pytest.mark.postgres
+def test_it_keeps_the_quiet_hours_of_a_person_whose_address_is_a_recipient(
+    frozen: clock.FrozenClock,
+) -> None:
+    at(frozen, "2026-07-15T23:00:00+00:00")
+    set_up_mail(25)
+    vera = operator("vera", quiet_from="22:00", quiet_until="07:00")
+    make_recipient("Vera@Example.org")
+    event = make_alert(severity=WARNING).events.get()
+
+    route()
+
+    (delivery,) = event.deliveries.all()
+    assert (delivery.recipient, delivery.waits_for) == (vera.email, "quiet")
+    assert f"{delivery.due_at:%H:%M}" == "07:00"
+
+
 def test_it_gathers_a_day_in_a_digest(
     mailbox: MailServer, frozen: clock.FrozenClock
 ) -> None:
@@ -315,6 +331,48 @@ def test_it_sends_the_close_of_what_was_told_in_the_next_digest(
         "Digest: 1 open: Store point is unavailable: Tank-01",
         "Digest: 1 cleared: Store point is unavailable: Tank-01",
     ]
+
+
+def test_it_does_not_tell_the_close_of_an_escalation_that_was_taken_back(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    boss = make_group(recipients=["boss@example.org"])
+    make_route("Later", groups=[boss], pace="hourly", after_seconds=1800)
+    alert = make_alert()
+    sweep(frozen, 2)
+    frozen.tick(1800)
+    services.follow_alerts(now=clock.now())
+    sweep(frozen)
+    event = alert.events.get(kind="escalated")
+    assert of(event) == ["boss@example.org"]
+
+    closed = clear(alert)
+    sweep(frozen, 2)
+    sweep(frozen, 3600)
+
+    assert of(closed) == ["ana@example.org"]
+    assert mailbox.recipients == ["ana@example.org"] * 2
+    assert "acknowledged or cleared" in event.deliveries.get().error
+
+
+def test_it_names_nothing_that_is_none_of_their_business(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    here, there = make_server("stor-1"), make_server("stor-2")
+    theirs = make_group(recipients=["theirs@example.org"])
+    make_route("Theirs", groups=[theirs], destination=here.destination)
+    make_recipient("all@example.org")
+    make_alert("Elsewhere", server=there)
+    make_alert("Silenced", server=here, event=False)
+    make_alert("News", server=here)
+
+    sweep(frozen, 2)
+
+    (narrow,), (wide,) = mailbox.of("theirs@example.org"), mailbox.of("all@example.org")
+    assert "Elsewhere" in text_of(wide)
+    for part in (text_of(narrow), html_of(narrow)):
+        assert "Silenced" in part
+        assert "Elsewhere" not in part
 
 
 def test_it_gives_up_a_digest_a_day_after_it_was_due() -> None:
