@@ -211,7 +211,7 @@ class EmailSettingsForm(forms.Form):
 
     def clean_sender(self) -> str:
         """Return the sender as ``address`` or ``Name <address>``."""
-        text = _one_line(self.cleaned_data["sender"])
+        text = one_line(self.cleaned_data["sender"])
         if not text:
             return ""
         sender = mail.read_sender(text)
@@ -288,10 +288,11 @@ def _ascii_line(text: str) -> str:
             "Expected letters of ASCII only: signing in to a mail server allows no "
             "others."
         )
-    return _one_line(text)
+    return one_line(text)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return a text; refuse what would break a line of a header or the log."""
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise ValidationError("Expected one line without control characters.")
     return text
@@ -390,7 +391,7 @@ class ChannelForm(forms.Form):
 
     def clean_name(self) -> str:
         """Refuse what would break a line of the log."""
-        return _one_line(self.cleaned_data["name"])
+        return one_line(self.cleaned_data["name"])
 
     def clean_url(self) -> str:
         """Refuse an address that this kind of channel does not understand."""
@@ -400,7 +401,7 @@ class ChannelForm(forms.Form):
         if self._kind == Channel.Kind.WEBHOOK:
             return _read_address(url)
         try:
-            apprise.check(_one_line(url))
+            apprise.check(one_line(url))
         except apprise.WrongAddress as error:
             raise ValidationError(str(error)) from None
         return url

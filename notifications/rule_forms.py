@@ -12,6 +12,7 @@ from django import forms
 from alerts.catalogue import KINDS
 from alerts.models import SEVERITIES
 from console.accounts.models import User
+from notifications.forms import one_line
 from notifications.models import Channel, Group, Recipient, ReminderSettings, Route
 from notifications.pace import MORNING, Pace
 from notifications.services import Members, Plan
@@ -58,6 +59,10 @@ class GroupForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.helper = _helper()
+
+    def clean_name(self) -> str:
+        """Refuse what would break a line of a timeline, a message or the log."""
+        return one_line(self.cleaned_data["name"])
 
     @staticmethod
     def initial_of(group: Group) -> dict[str, Any]:
@@ -167,6 +172,10 @@ class RouteForm(forms.Form):
             ),
             Field("after_minutes"),
         )
+
+    def clean_name(self) -> str:
+        """Refuse what would break a line of a timeline, a message or the log."""
+        return one_line(self.cleaned_data["name"])
 
     @staticmethod
     def initial_of(route: Route) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
+from alerts import selectors as alerts
 from alerts.catalogue import KINDS, Kind
 from alerts.engine import Severity
+from alerts.settings import Setting
 from console.accounts.models import User
 from console.accounts.people import person_of
 from console.kit import clock
@@ -20,6 +22,7 @@ from notifications.models import Route
 from notifications.rules import Listener, Rule
 from notifications.simulation import of_listener
 from notifications.views.routes import matches_words, when_words
+from storepoints.models import Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,40 +133,66 @@ def _ways(
 def _kinds(
     listener: Listener, routes: list[tuple[Route, Rule]], counts: Any
 ) -> list[tuple[Severity, list[KindRow]]]:
-    told = selectors.ToldKinds()
-    found = []
-    for severity in Severity:
-        rows = [
+    """Return the kinds by the severity that they have everywhere."""
+    chosen = alerts.settings()
+    own: dict[str, list[Destination]] = {}
+    for place in Destination.objects.filter(pk__in=chosen.destinations).order_by(
+        "name", "pk"
+    ):
+        for destination, slug in chosen.overrides:
+            if destination == place.pk:
+                own.setdefault(slug, []).append(place)
+    found: dict[Severity, list[KindRow]] = {severity: [] for severity in Severity}
+    for kind in KINDS.values():
+        everywhere = chosen.of(kind.slug)
+        words = _by(everywhere, listener, routes)
+        parts = [words or "not"]
+        for place in own.get(kind.slug, ()):
+            here = chosen.of(kind.slug, place.pk)
+            if (here.is_mailed, here.severity) != (
+                everywhere.is_mailed,
+                everywhere.severity,
+            ):
+                said = _by(here, listener, routes, destination=place)
+                level = here.severity.label
+                parts.append(f"in destination {place} ({level}): {said or 'not'}")
+        found[everywhere.severity].append(
             KindRow(
                 kind,
-                _by(kind, listener, routes)
-                if (kind.slug, None) in told
-                else "not told to anybody: Send Email is off",
+                "; ".join(parts) if len(parts) > 1 else words,
                 counts.get(kind.slug, 0),
             )
-            for kind in KINDS.values()
-            if kind.severity is severity
-        ]
-        if rows:
-            found.append((severity, rows))
-    return found
+        )
+    return [(severity, rows) for severity, rows in found.items() if rows]
 
 
-def _by(kind: Kind, listener: Listener, routes: list[tuple[Route, Rule]]) -> str:
-    """Return by what a kind reaches somebody, in words; "" when it does not."""
+def _by(
+    setting: Setting,
+    listener: Listener,
+    routes: list[tuple[Route, Rule]],
+    *,
+    destination: Destination | None = None,
+) -> str:
+    """Return by what a kind reaches somebody, in words; "" when it does not.
+
+    As it holds everywhere, or in the destination that is given.
+    """
+    if not setting.is_mailed:
+        return "not told to anybody: Send Email is off"
     parts = ["at once"] if listener.hears_everything else []
     for route, rule in routes:
         coverage = rule.coverage
         if (
             not rule.reaches(listener)
-            or (coverage.kinds and kind.slug not in coverage.kinds)
-            or (coverage.severities and kind.severity not in coverage.severities)
+            or (coverage.kinds and setting.kind.slug not in coverage.kinds)
+            or (coverage.severities and setting.severity not in coverage.severities)
+            or (destination and coverage.destination not in {None, destination.pk})
         ):
             continue
         where = [
             f"{noun} {name}"
             for noun, name in (
-                ("destination", route.destination),
+                ("destination", None if destination else route.destination),
                 ("server", route.server),
             )
             if name

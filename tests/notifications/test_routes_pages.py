@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from alerts.engine import Severity
+from alerts.models import NotificationOverride, NotificationSetting
 from console.accounts.models import User
 from console.accounts.roles import Role
 from console.kit import clock
@@ -187,6 +188,18 @@ def test_it_refuses_what_can_be_no_route(
     assert not Route.objects.exists()
 
 
+@pytest.mark.parametrize("path", [ROUTES, GROUPS])
+def test_it_refuses_a_name_of_two_lines(path: str, ana: Client) -> None:
+    data = typed("Night\r\nshift", channels=[make_channel().pk], confirm="1")
+
+    answer = ana.post(f"{path}add/", data)
+
+    assert answer.status_code == 422
+    assert "Expected one line without control characters." in text(answer)
+    assert not Route.objects.exists()
+    assert not Group.objects.exists()
+
+
 def test_it_refuses_a_server_of_another_destination() -> None:
     here, there = make_server("stor-1"), make_server("stor-2")
     plan = Plan("P", groups=[make_group()], server=here, destination=there.destination)
@@ -345,6 +358,36 @@ def test_it_shows_a_dry_run_of_what_is_typed_and_saves_nothing(ana: Client) -> N
     assert "ops@example.org would have got nothing any more" in page
 
 
+def test_it_foretells_that_a_channel_that_no_route_names_hears_everything(
+    ana: Client,
+) -> None:
+    set_up_mail(25)
+    pager, chat = make_channel("pager"), make_channel("chat")
+    ops = make_group(recipients=["ops@example.org"])
+    route = make_route("Low", groups=[ops], channels=[pager, chat], severities=[3])
+    make_route("Other", channels=[chat], severities=[3], is_enabled=False)
+    make_alert()
+    data = typed("Low", groups=[ops.pk], severities=["3"])
+    del data["save"]
+
+    page = text(ana.post(f"{ROUTES}{route.pk}/", data))
+
+    assert f'data-lane="{pager.lane}" data-mails="1"' in page
+    assert f'data-lane="{chat.lane}"' not in page
+
+
+def test_it_names_the_channel_that_would_get_nothing_any_more(ana: Client) -> None:
+    set_up_mail(25)
+    pager = make_channel("pager")
+    make_alert()
+    data = typed("Low", channels=[pager.pk], severities=["3"])
+    del data["save"]
+
+    page = text(ana.post(f"{ROUTES}add/", data))
+
+    assert "channel pager would have got nothing any more" in page
+
+
 def test_it_says_what_is_wrong_instead_of_a_dry_run(ana: Client) -> None:
     data = typed()
     del data["save"]
@@ -396,6 +439,55 @@ def test_it_tells_people_by_which_route_they_hear(ana: Client) -> None:
         assert "1 mail of 1 event, among them 1 digest" in page
     assert "What would I get" in own
     assert "What olga would get" in seen
+
+
+def test_it_tells_people_by_what_was_chosen_for_each_kind(ana: Client) -> None:
+    set_up_mail(25)
+    olga = signed_in("olga", Role.OPERATOR)
+    person = User.objects.get(username="olga")
+    make_route("Pager", groups=[make_group(users=[person])], severities=[1])
+    server = make_server("stor-1")
+    here = server.destination
+    make_route("Here", groups=list(Group.objects.all()), destination=here)
+    now = clock.now()
+    for kind, fields in {
+        "store-point-offline": {"severity": Severity.LOW},
+        "server-offline": {"is_mailed": False},
+    }.items():
+        NotificationSetting.objects.create(kind=kind, changed_at=now, **fields)
+    NotificationOverride.objects.create(
+        destination=here, kind="server-offline", is_mailed=True, changed_at=now
+    )
+    with CaptureQueriesContext(connection) as few:
+        page = text(olga.get(MINE))
+    for number in range(8):
+        NotificationOverride.objects.create(
+            destination=make_server(f"other-{number}").destination,
+            kind="server-offline",
+            is_mailed=True,
+            changed_at=now,
+        )
+    with CaptureQueriesContext(connection) as many:
+        olga.get(MINE)
+
+    assert row_of(page, "store-point-offline") == (
+        f"route “Here”: at once, only destination {here}"
+    )
+    assert row_of(page, "server-offline") == (
+        "not told to anybody: Send Email is off; "
+        f"in destination {here} (Critical): route “Pager”: at once; "
+        "route “Here”: at once"
+    )
+    low = page.partition('data-kind="store-point-offline"')[0]
+    assert low.rpartition('scope="rowgroup"')[2].count("Low")
+    assert len(few) == len(many)
+
+
+def row_of(page: str, kind: str) -> str:
+    """Return what a person's page says that a kind reaches them by."""
+    found = re.search(rf'data-kind="{kind}".*?data-label="Reaches">(.*?)</td>', page)
+    assert found is not None
+    return found[1]
 
 
 @pytest.mark.parametrize(
