@@ -8,6 +8,7 @@ from typing import Any
 from crispy_forms.helper import FormHelper
 from crispy_forms.layout import Column, Field, Layout, Row
 from django import forms
+from django.db.models import Q
 
 from alerts.catalogue import KINDS
 from alerts.models import SEVERITIES
@@ -33,6 +34,8 @@ def _helper(*layout: Any) -> FormHelper:
 class _Person(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, obj: Any) -> str:
         """Return the name, and what says whether mail can reach the person."""
+        if not obj.is_active:
+            return f"{obj.get_username()} (may not sign in)"
         if not obj.email:
             return f"{obj.get_username()} (has no address)"
         return f"{obj.get_username()} ({obj.email})"
@@ -44,7 +47,7 @@ class GroupForm(forms.Form):
     name = forms.CharField(max_length=NAME_LENGTH)
     users = _Person(
         required=False,
-        queryset=User.objects.filter(is_active=True).order_by("username"),
+        queryset=User.objects.order_by("username"),
         widget=forms.CheckboxSelectMultiple,
         label="People",
         help_text="Administrators hear everything anyway.",
@@ -56,8 +59,13 @@ class GroupForm(forms.Form):
         help_text="One that is in a group hears only what its routes say.",
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, initial: dict[str, Any], **kwargs: Any) -> None:
+        """Offer everybody who may sign in, and who is in the group already."""
+        super().__init__(*args, initial=initial, **kwargs)
+        people: Any = self.fields["users"]
+        people.queryset = User.objects.filter(
+            Q(is_active=True) | Q(pk__in=initial.get("users", ()))
+        ).order_by("username")
         self.helper = _helper()
 
     def clean_name(self) -> str:
@@ -146,7 +154,13 @@ class RouteForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         kinds: Any = self.fields["kinds"]
-        kinds.choices = [(kind.slug, kind.short_name) for kind in KINDS.values()]
+        # One that has left the catalogue stays until somebody takes it out: a route
+        # that has no kinds matches every alert.
+        gone = [each for each in self.initial.get("kinds", ()) if each not in KINDS]
+        kinds.choices = [
+            *((kind.slug, kind.short_name) for kind in KINDS.values()),
+            *((each, f"{each} (no longer known)") for each in gone),
+        ]
         zones: Any = self.fields["time_zone"]
         zones.choices = [
             (each, each.replace("_", " "))

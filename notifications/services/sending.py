@@ -565,12 +565,16 @@ def give_up_moot(*, now: datetime) -> int:
         is_acknowledged(now, of="event__alert__")
         | Q(event__alert__cleared_at__isnull=False)
     )
-    keys = list(moot.order_by("pk").values_list("pk", flat=True)[:MANY])
-    if not keys:
-        return 0
-    return Delivery.objects.filter(
-        pk__in=keys, state=DeliveryState.PENDING, batch__isnull=True
-    ).update(state=DeliveryState.FAILED, error=MOOT)
+    count = 0
+    while keys := list(moot.order_by("pk").values_list("pk", flat=True)[:MANY]):
+        taken = Delivery.objects.filter(
+            pk__in=keys, state=DeliveryState.PENDING, batch__isnull=True
+        ).update(state=DeliveryState.FAILED, error=MOOT)
+        count += taken
+        if not taken:
+            # Another process has all of them by now.
+            break
+    return count
 
 
 def give_up_strangers(*, now: datetime) -> int:

@@ -83,7 +83,10 @@ def show(
 def matches_words(route: Route) -> str:
     """Return what a route matches, in words."""
     parts = [Severity(each).label for each in route.severities]
-    names = [KINDS[each].short_name for each in route.kinds if each in KINDS]
+    names = [
+        KINDS[each].short_name if each in KINDS else f"{each} (no longer known)"
+        for each in route.kinds
+    ]
     if names:
         parts.append(humane.listed(names))
     if route.destination:

@@ -14,6 +14,7 @@ from alerts.models import Alert, AlertEvent, NotificationSetting, Silence
 from console.kit import clock
 from notifications import services
 from notifications.models import Delivery, ReminderSettings
+from notifications.services import sending
 from tests.notifications.factories import (
     clear,
     happens,
@@ -258,6 +259,24 @@ def test_it_reminds_those_who_were_escalated_to(frozen: clock.FrozenClock) -> No
         "ana@example.org",
         "second@example.org",
     ]
+
+
+def test_it_takes_back_all_that_waited_however_many(
+    frozen: clock.FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "MANY", 2)
+    ana = make_user("ana")
+    rows = [make_alert() for _ in range(5)]
+    tick(frozen, 4)
+    follow()
+    route()
+    alerts.acknowledge_alerts([row.pk for row in rows], actor=ana, now=clock.now())
+    frozen.tick(2)
+
+    count = sending.give_up_moot(now=clock.now())
+
+    reminders = Delivery.objects.filter(event__kind="reminded")
+    assert (count, reminders.filter(state="failed").count()) == (5, 5)
 
 
 def test_it_takes_back_a_reminder_that_waited_for_too_long(

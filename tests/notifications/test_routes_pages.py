@@ -116,6 +116,41 @@ def test_it_asks_before_a_recipient_hears_nothing_any_more(ana: Client) -> None:
     assert Group.objects.get().recipients.get() == ops
 
 
+def test_it_keeps_a_member_who_may_not_sign_in_for_now(ana: Client) -> None:
+    away = make_user("away", Role.OPERATOR, is_active=False)
+    gone = make_user("gone", Role.OPERATOR, is_active=False)
+    group = make_group("Night", users=[away])
+
+    page = text(ana.get(f"{GROUPS}{group.pk}/"))
+    ana.post(f"{GROUPS}{group.pk}/", {"name": "Night shift", "users": [away.pk]})
+    refused = ana.post(f"{GROUPS}{group.pk}/", {"name": "N", "users": [gone.pk]})
+
+    assert "away (may not sign in)" in page
+    assert "gone" not in page
+    assert refused.status_code == 422
+    assert list(group.users.all()) == [away]
+    group.refresh_from_db()
+    assert group.name == "Night shift"
+
+
+def test_it_does_not_widen_a_route_whose_kind_has_left_the_catalogue(
+    ana: Client,
+) -> None:
+    group = make_group()
+    route = make_route("Old", groups=[group], kinds=["old-kind"])
+    data = typed("New", groups=[group.pk], kinds=["old-kind"])
+
+    listed = text(ana.get(ROUTES))
+    page = text(ana.get(f"{ROUTES}{route.pk}/"))
+    answer = ana.post(f"{ROUTES}{route.pk}/", data)
+
+    assert "old-kind (no longer known)" in listed
+    assert "Every alert" not in listed
+    assert re.search(r'value="old-kind" selected', page)
+    assert answer.status_code == 422
+    assert "Expected kinds of alerts, found &#x27;old-kind&#x27;." in text(answer)
+
+
 def test_it_refuses_a_name_that_is_taken(ana: Client) -> None:
     make_group("ops")
 
