@@ -214,9 +214,10 @@ def sentence(planned: Sequence[Appointment], *, now: datetime) -> str:
     ``to ana, ben; by chat; by route “Pager” to channel “ops”; ben waits for quiet hours
     until 07:00 CET``.
     """
-    by: dict[int | None, list[Appointment]] = {}
+    by: dict[tuple[int, Turn | None] | None, list[Appointment]] = {}
     for each in planned:
-        by.setdefault(each.rule.key if each.rule else None, []).append(each)
+        digest = each.turn if each.turn.waits.is_digest else None
+        by.setdefault((each.rule.key, digest) if each.rule else None, []).append(each)
     parts: list[str] = []
     for group in by.values():
         rule = group[0].rule
@@ -231,9 +232,10 @@ def sentence(planned: Sequence[Appointment], *, now: datetime) -> str:
             ]
             continue
         part = f"by route “{rule.name}” to {names}"
-        if rule.clock.waits.is_digest:
-            at = local_time(group[0].turn.due_at, rule.clock.zone, now)
-            part += f" in the {rule.clock.pace} digest of {at}"
+        turn = group[0].turn
+        if turn.waits.is_digest:
+            at = local_time(turn.due_at, rule.clock.zone, now)
+            part += f" in the {turn.waits} digest of {at}"
         parts.append(part)
     quiet: dict[str, list[str]] = {}
     for each in planned:

@@ -135,7 +135,8 @@ def told_of(alerts: Iterable[int]) -> dict[int, dict[str, Person]]:
 def waiting_of(alerts: Iterable[int], *, now: datetime) -> dict[int, dict[str, Turn]]:
     """Return which lanes have not been sent yet what they wait for; one query.
 
-    Keys: alert, then lane; values: when, and what it waits for.
+    Keys: alert, then lane; values: when the first of it leaves, which takes the rest
+    along, and what it waits for.
     """
     keys = list(alerts)
     waiting: dict[int, dict[str, Turn]] = {}
@@ -149,7 +150,7 @@ def waiting_of(alerts: Iterable[int], *, now: datetime) -> dict[int, dict[str, T
             due_at__gt=now,
         )
         .exclude(waits_for="")
-        .order_by("-pk")
+        .order_by("-due_at", "-pk")
         .values_list("event__alert", "recipient", "due_at", "waits_for")
     )
     for alert, lane, due_at, waits_for in rows:

@@ -207,9 +207,9 @@ class _World:
     ) -> list[Appointment]:
         if kind == News.CLEARED and told is not None:
             waiting = {
-                lane: Turn(messages[-1].due_at, messages[-1].waits)
+                lane: min(turns)
                 for lane, messages in made.items()
-                if messages[-1].due_at > at
+                if (turns := _waiting(messages, at))
             }
             return plan_close(
                 about, told.values(), self._rules, waiting=waiting, now=at
@@ -284,6 +284,16 @@ def _by(appointment: Appointment) -> str:
     if appointment.listener.hears_everything:
         return "everything"
     return "told before"
+
+
+def _waiting(messages: Sequence[_Message], at: datetime) -> list[Turn]:
+    """Return what has not left at an instant: what is behind the last that has."""
+    found = []
+    for each in reversed(messages):
+        if each.due_at <= at:
+            break
+        found.append(Turn(each.due_at, each.waits))
+    return found
 
 
 def _gather(messages: list[_Message]) -> None:

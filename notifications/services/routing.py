@@ -258,9 +258,8 @@ class _Router:
             return
         for each in made:
             if each.waits_for:
-                waiting.setdefault(
-                    each.recipient, Turn(each.due_at, Waits(each.waits_for))
-                )
+                turn = Turn(each.due_at, Waits(each.waits_for))
+                waiting[each.recipient] = min(waiting.get(each.recipient, turn), turn)
             else:
                 # It takes along what waits of the same alert.
                 waiting.pop(each.recipient, None)

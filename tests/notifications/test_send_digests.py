@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 import jsonschema
 import pytest
@@ -16,8 +16,10 @@ from alerts.models import AlertEvent
 from console.accounts.models import User
 from console.accounts.roles import Role
 from console.kit import clock
-from notifications import messages, selectors, services
+from notifications import dryrun, messages, selectors, services
 from notifications.models import Delivery
+from notifications.pace import Clock, Pace, Turn, Waits
+from notifications.rules import Appointment, Listener, Rule, sentence
 from notifications.transports import webhook
 from notifications.words import Told, digest_subject
 from tests.factories import make_server
@@ -331,6 +333,58 @@ def test_it_sends_the_close_of_what_was_told_in_the_next_digest(
         "Digest: 1 open: Store point is unavailable: Tank-01",
         "Digest: 1 cleared: Store point is unavailable: Tank-01",
     ]
+
+
+def test_it_tells_the_close_with_the_sooner_of_two_digests(
+    mailbox: MailServer, frozen: clock.FrozenClock
+) -> None:
+    ops = make_group(recipients=["ops@example.org"])
+    make_route("Hourly", groups=[ops], severities=[1], pace="hourly")
+    make_route("Daily", groups=[ops], severities=[2], pace="daily", digest_at="18:00")
+    alert = make_alert(severity=WARNING)
+    sweep(frozen, 60)
+    alert.severity = Severity.CRITICAL
+    alert.save()
+    worse = happens(alert, AlertEvent.Kind.WORSENED)
+    sweep(frozen, 60)
+    foretold = dryrun.dry_run(clock.now())
+    closed = clear(alert)
+    sweep(frozen)
+    later = dryrun.dry_run(clock.now())
+
+    at(frozen, "2026-07-15T13:00:00+00:00")
+    sweep(frozen)
+
+    (mail,) = mailbox.of("ops@example.org")
+    assert mail["Subject"].startswith("Digest: 1 cleared: ")
+    words = "by route “Hourly” to ops@example.org in the hourly digest of 13:00 UTC"
+    for event in (worse, closed):
+        event.refresh_from_db()
+        assert words in event.routing
+    for run in (foretold, later):
+        (count,) = [each for each in run.counts if "ops" in each.listener.lane]
+        assert (count.mails, count.digests) == (1, 1)
+
+
+def test_it_says_of_each_who_waits_for_which_digest() -> None:
+    rule = Rule(7, "Daily", clock=Clock(Pace.DAILY, time(8)))
+    at_eight = Turn(clock.now() + timedelta(hours=20), Waits.DAILY)
+    at_one = Turn(clock.now() + timedelta(hours=1), Waits.HOURLY)
+
+    words = sentence(
+        [
+            Appointment(Listener("a", "a"), at_eight, rule),
+            Appointment(Listener("b", "b"), at_one, rule),
+            Appointment(Listener("c", "c"), Turn(clock.now()), rule),
+        ],
+        now=clock.now(),
+    )
+
+    assert words == (
+        "by route “Daily” to a in the daily digest of 2026-07-16 08:00 UTC; "
+        "by route “Daily” to b in the hourly digest of 13:00 UTC; "
+        "by route “Daily” to c"
+    )
 
 
 def test_it_does_not_tell_the_close_of_an_escalation_that_was_taken_back(
