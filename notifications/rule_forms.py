@@ -59,9 +59,9 @@ class GroupForm(forms.Form):
         help_text="One that is in a group hears only what its routes say.",
     )
 
-    def __init__(self, *args: Any, initial: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, data: Any = None, *, initial: dict[str, Any]) -> None:
         """Offer everybody who may sign in, and who is in the group already."""
-        super().__init__(*args, initial=initial, **kwargs)
+        super().__init__(data, initial=initial)
         people: Any = self.fields["users"]
         people.queryset = User.objects.filter(
             Q(is_active=True) | Q(pk__in=initial.get("users", ()))

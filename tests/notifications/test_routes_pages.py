@@ -485,10 +485,11 @@ def test_it_tells_people_by_what_was_chosen_for_each_kind(ana: Client) -> None:
     here = server.destination
     make_route("Here", groups=list(Group.objects.all()), destination=here)
     now = clock.now()
-    for kind, fields in {
+    chosen: dict[str, dict[str, Any]] = {
         "store-point-offline": {"severity": Severity.LOW},
         "server-offline": {"is_mailed": False},
-    }.items():
+    }
+    for kind, fields in chosen.items():
         NotificationSetting.objects.create(kind=kind, changed_at=now, **fields)
     NotificationOverride.objects.create(
         destination=here, kind="server-offline", is_mailed=True, changed_at=now

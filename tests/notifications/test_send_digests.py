@@ -243,6 +243,7 @@ def test_it_waits_for_the_end_of_quiet_hours(
 
 
 @pytest.mark.postgres
+@pytest.mark.postgres
 def test_it_keeps_the_quiet_hours_of_a_person_whose_address_is_a_recipient(
     frozen: clock.FrozenClock,
 ) -> None:
@@ -387,6 +388,7 @@ def test_it_says_of_each_who_waits_for_which_digest() -> None:
     )
 
 
+@pytest.mark.postgres
 def test_it_does_not_tell_the_close_of_an_escalation_that_was_taken_back(
     mailbox: MailServer, frozen: clock.FrozenClock
 ) -> None:
@@ -409,6 +411,7 @@ def test_it_does_not_tell_the_close_of_an_escalation_that_was_taken_back(
     assert "acknowledged or cleared" in event.deliveries.get().error
 
 
+@pytest.mark.postgres
 def test_it_names_nothing_that_is_none_of_their_business(
     mailbox: MailServer, frozen: clock.FrozenClock
 ) -> None:
