@@ -11,9 +11,20 @@ import ipaddress
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 #: Services that hand out a machine's credentials. Link-local ones are refused anyway;
-#: these lie in ranges that a channel may be allowed.
+#: these lie in ranges that a channel may be allowed, or among public addresses.
 METADATA = frozenset(
-    map(ipaddress.ip_address, ("169.254.169.254", "100.100.100.200", "fd00:ec2::254"))
+    map(
+        ipaddress.ip_address,
+        (
+            "169.254.169.254",
+            "100.100.100.200",  # Alibaba
+            "168.63.129.16",  # Azure, with a public address
+            "192.0.0.192",  # Oracle
+            "fd00:ec2::23",  # Amazon, for containers
+            "fd00:ec2::254",  # Amazon
+            "fd20:ce::254",  # Google
+        ),
+    )
 )
 
 #: Private for this purpose: a channel may be allowed these.
@@ -33,8 +44,18 @@ PRIVATE = tuple(
     )
 )
 
-#: IPv6 that stands for an IPv4 address in its last 32 bits (RFC 6052, RFC 4291).
-_EMBEDDING = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "::/96")))
+#: Global unicast: all of IPv6 that has been given out (RFC 4291, 2.4). What is outside is
+#: nobody's, or a network's own: fec0::/10, 64:ff9b:1::/48.
+_GLOBAL = ipaddress.ip_network("2000::/3")
+
+#: IPv6 that stands for an IPv4 address in its last 32 bits (RFC 6052).
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+_EMBEDDING = (_TRANSLATED, ipaddress.ip_network("::/96"))
+
+#: Reserved, though older releases of Python's ipaddress have them for global.
+_RESERVED = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
+)
 
 
 def why_refused(text: str, *, allows_private: bool) -> str:
@@ -65,9 +86,11 @@ def _why(address: Address, *, allows_private: bool) -> str:
         return "is link-local"
     if address.is_multicast:
         return "is a multicast address"
-    if _is_mapped(address):
+    if _only_stands(address):
         return ""
-    if not address.is_global:
+    if not address.is_global or any(address in network for network in _RESERVED):
+        return "is reserved"
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL:
         return "is reserved"
     return ""
 
@@ -76,10 +99,10 @@ def _kind_of_private(address: Address) -> str:
     return "is this machine itself" if address.is_loopback else "is private"
 
 
-def _is_mapped(address: Address) -> bool:
+def _only_stands(address: Address) -> bool:
     """Return whether it only stands for an IPv4 address, which was judged."""
-    return (
-        isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    return isinstance(address, ipaddress.IPv6Address) and (
+        address.ipv4_mapped is not None or address in _TRANSLATED
     )
 
 
