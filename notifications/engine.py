@@ -355,7 +355,7 @@ def read_retry_after(text: str, *, now: datetime) -> timedelta | None:
         return min(timedelta(seconds=int(text[:9])), MOST_RETRY_AFTER)
     try:
         at = parsedate_to_datetime(text)
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, TypeError, OverflowError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)

@@ -106,7 +106,8 @@ def _problem(answer: dict[str, Any], service: str, said: str, mask: Mask) -> Pro
         )
     words = f"{service} did not take it{f': {said}' if said else '.'}"
     failed = [status for status in answer["statuses"] if status >= 400]
-    if failed:
+    # Where the last request had no answer, what others were answered is not why.
+    if failed and not answer["is_broken"]:
         problem = judge_status(
             failed[-1],
             words if said else f"{service} answered {failed[-1]}.",
@@ -124,7 +125,8 @@ def _problem(answer: dict[str, Any], service: str, said: str, mask: Mask) -> Pro
 
 def _said(answer: dict[str, Any], mask: Mask) -> str:
     """Return Apprise's log lines in one, without what is secret in the address."""
-    return plain(mask.over("; ".join(answer["lines"])))
+    # Each by itself, because each may have been cut within a secret.
+    return plain("; ".join(map(mask.over, answer["lines"])))
 
 
 def _ask(order: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,12 @@ and not asked of them:
 
 - an audit hook judges each address that a socket is about to be connected to, after the
   name was looked up and also behind a redirect;
-- nothing is executed, and no file is written;
+- nothing is executed, no file is written, and none is read but Python's own: some
+  addresses name one, and what stands in it would be sent;
 - an answer of HTTP is read up to a size.
 
-It is ended from outside when it takes too long.
+It is ended from outside when it takes too long, and ends by itself a little later, for
+who should have ended it may have been killed.
 """
 
 from __future__ import annotations
@@ -17,9 +19,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import mimetypes
 import os
 import resource
+import signal
 import sys
+import sysconfig
+import zoneinfo
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -48,6 +54,10 @@ HERE = frozenset(
 MOST_BYTES = 1024 * 1024
 MOST_LINES = 20
 
+#: When it ends by itself: after who started it would have ended it
+#: (apprise.DEADLINE_SECONDS).
+LONGEST_SECONDS = 25
+
 #: The longest distance between two requests of one message: Apprise's own would be
 #: longer than a message may take, where it goes to several places.
 RATE_SECONDS = 0.5
@@ -62,6 +72,10 @@ _EXECUTES = (
     "pty.spawn",
     "subprocess.Popen",
 )
+
+#: Files that are read besides Python's own: what a name's ending means.
+_PUBLIC = frozenset({os.devnull, *map(os.path.realpath, mimetypes.knownfiles)})
+
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -70,8 +84,9 @@ class _Answer:
     """What came of an order.
 
     ``problem`` says what is wrong with the address; ``refused`` what was not connected
-    to. ``statuses`` are those of HTTP in order; ``is_certain`` is false when a request
-    may have arrived though no answer came.
+    to. ``statuses`` are those of HTTP in order; ``is_broken`` is true when the last
+    request had none, ``is_certain`` false when one may have arrived though no answer
+    came.
     """
 
     is_sent: bool = False
@@ -80,6 +95,7 @@ class _Answer:
     refused: str = ""
     statuses: list[int] = field(default_factory=list)
     retry_after: str = ""
+    is_broken: bool = False
     is_certain: bool = True
     lines: list[str] = field(default_factory=list)
 
@@ -90,6 +106,7 @@ class _Guard:
     def __init__(self, answer: _Answer, *, allows_private: bool) -> None:
         self._answer = answer
         self._allows_private = allows_private
+        self._readable = _own_files()
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in {"socket.connect", "socket.sendto", "socket.sendmsg"}:
@@ -100,6 +117,15 @@ class _Guard:
             mode, flags = arguments[1] or "", arguments[2] or 0
             if flags & _WRITES or set(mode) & set("wax+"):
                 raise PermissionError("no file is written here")
+            self._check_read(arguments[0])
+
+    def _check_read(self, path: Any) -> None:
+        """Let Python read its own files only; a number is a file that is open already."""
+        if isinstance(path, int):
+            return
+        real = os.path.realpath(os.fsdecode(path))
+        if real not in _PUBLIC and not real.startswith(self._readable):
+            raise PermissionError("no file is read here")
 
     def _judge(self, address: Any) -> None:
         if address is None:
@@ -113,6 +139,23 @@ class _Guard:
     def _refuse(self, words: str) -> None:
         self._answer.refused = words
         raise PermissionError(words)
+
+
+def _own_files() -> tuple[str, ...]:
+    """Return where Python, its packages and time zones are, each ending with a slash.
+
+    Not all of ``sys.path``: where the console lies, its data may lie as well.
+    """
+    base = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
+    places = {
+        path
+        for variables in (None, base)
+        for name, path in sysconfig.get_paths(vars=variables).items()
+        if name in {"stdlib", "platstdlib", "purelib", "platlib"}
+    }
+    places |= {path for path in sys.path if path.endswith("-packages")}
+    places |= set(zoneinfo.TZPATH)
+    return tuple(f"{os.path.realpath(place)}{os.sep}" for place in places)
 
 
 class _Lines(logging.Handler):
@@ -129,6 +172,7 @@ class _Lines(logging.Handler):
 
 def _bound() -> None:
     """Let the process have no more of the machine than one message needs."""
+    signal.alarm(LONGEST_SECONDS)
     for what, most in (
         (resource.RLIMIT_AS, 1 << 30),
         (resource.RLIMIT_CPU, 30),
@@ -152,13 +196,17 @@ def _watch_http(answer: _Answer) -> None:
         try:
             response = original(self, *arguments, **options)
         except requests.ConnectTimeout:
+            answer.is_broken = True
             raise
         except requests.ConnectionError as error:
+            answer.is_broken = True
             answer.is_certain &= "NewConnectionError" in repr(error)
             raise
         except requests.RequestException:
+            answer.is_broken = True
             answer.is_certain = False
             raise
+        answer.is_broken = False
         answer.statuses.append(response.status_code)
         if response.headers.get("Retry-After"):
             answer.retry_after = response.headers["Retry-After"][:80]

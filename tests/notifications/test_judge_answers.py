@@ -19,6 +19,7 @@ from notifications.engine import (
     read_retry_after,
     with_channels,
 )
+from notifications.transports import apprise
 from notifications.transports.masking import MASKED, Mask
 
 NOW = datetime(2026, 7, 15, 12, 0, tzinfo=UTC)
@@ -71,6 +72,7 @@ def test_it_fails_only_the_message_for_the_rest(status: int) -> None:
         ("soon", None),
         ("1.5", None),
         ("Wed, 99 Foo 2026", None),
+        ("Wed, 15 Jul 2026 99999999999999:05:00 GMT", None),
     ],
 )
 def test_it_reads_how_long_to_wait(text: str, seconds: float | None) -> None:
@@ -170,3 +172,38 @@ def test_it_leaves_what_may_be_shown() -> None:
     )
 
     assert shown == "https://hooks.example.org answered 404"
+
+
+def test_it_masks_a_password_as_it_travels() -> None:
+    mask = Mask("https://ana:s3cret%21@hooks.example.org/hook")
+
+    masked = mask.over("401 you sent Basic YW5hOnMzY3JldCE= to me")
+
+    assert masked == f"401 you sent Basic {MASKED} to me"
+
+
+@pytest.mark.parametrize("cut", ["TIiajkdnlazk", "TIiajkdnlazk…", "tiIAJKDNLAZK… more"])
+def test_it_masks_what_is_left_of_a_secret_that_was_cut(cut: str) -> None:
+    mask = Mask("https://hooks.example.org/TIiajkdnlazkcOXrIdevi7FQ")
+
+    masked = mask.over(f"no such hook: {cut}")
+
+    assert masked == f"no such hook: {cut.lower().replace('tiiajkdnlazk', MASKED)}"
+
+
+@pytest.mark.parametrize(("is_broken", "is_permanent"), [(False, True), (True, False)])
+def test_it_judges_a_service_by_its_last_request(
+    *, is_broken: bool, is_permanent: bool
+) -> None:
+    answer = {
+        "problem": "",
+        "refused": "",
+        "statuses": [404],
+        "retry_after": "",
+        "is_broken": is_broken,
+        "is_certain": True,
+    }
+
+    problem = apprise._problem(answer, "Matrix", "", Mask("matrix://host"))
+
+    assert problem.is_permanent is is_permanent

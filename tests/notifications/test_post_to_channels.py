@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -750,6 +751,61 @@ for attempt in (
 
     assert done.stdout.count("no:") == 4
     assert not list(tmp_path.iterdir())
+
+
+def test_it_lets_apprise_send_no_file_of_this_machine(
+    web: WebServer, tmp_path: Path, db: None
+) -> None:
+    template = tmp_path / "card.json"
+    template.write_text(
+        json.dumps(
+            {
+                "type": "message",
+                "attachments": [{"contentType": "text", "content": "s3cret"}],
+            }
+        )
+    )
+    channel = make_channel(
+        "teams",
+        f"workflow://{web.address}/workflow/signature?template={template}",
+        kind="apprise",
+    )
+    user = make_user("ana")
+
+    tested = services.send_channel_test(channel.pk, actor=user, now=clock.now())
+
+    assert tested is not None
+    assert "could not be read" in tested.words
+
+
+def test_it_leaves_no_process_of_apprise_behind_when_it_is_killed(
+    web: WebServer,
+) -> None:
+    web.hang_seconds = 8
+    web.on_request = lambda _: webserver.HANG
+    script = """
+import notifications.transports.apprise_child as child
+child.LONGEST_SECONDS = 2
+child.main()
+"""
+    order = {
+        "do": "send",
+        "url": f"json://{web.address}/?rto=60",
+        "title": "t",
+        "body": "b",
+        "type": "info",
+        "allows_private": True,
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(order).encode(),
+        check=False,
+        cwd=Path(__file__).parents[2],
+        timeout=30,
+    )
+
+    assert done.returncode == -signal.SIGALRM
 
 
 def test_it_logs_no_address_of_a_channel(web: WebServer, hook: Channel) -> None:
