@@ -17,7 +17,8 @@ Work = Generator[Callable[[], Any], Any, None]
 #: How long to wait for the lanes at work before others are looked for.
 LOOK_SECONDS = 1.0
 
-#: How many servers are waited for at once.
+#: How many channels are at work at once. One more would wait for a thread while the lease
+#: of what it has claimed runs out, and be sent twice.
 MOST = 32
 
 
@@ -31,7 +32,8 @@ class Crew:
 
     def __init__(self) -> None:
         """Start nothing yet."""
-        self._threads = ThreadPoolExecutor(MOST, thread_name_prefix="lane")
+        # And one for mail.
+        self._threads = ThreadPoolExecutor(MOST + 1, thread_name_prefix="lane")
         self._waiting: dict[Future[Any], tuple[str, Work]] = {}
         self._mistake: Exception | None = None
 
@@ -58,6 +60,16 @@ class Crew:
     def is_busy(self) -> bool:
         """Return whether any lane is at work."""
         return bool(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether another channel has to wait for one of these."""
+        return len(self._waiting) >= MOST
+
+    def note(self, mistake: Exception) -> None:
+        """Have this raised when all lanes are done, unless another one is before it."""
+        logger.error("no further lane is begun", exc_info=mistake)
+        self._mistake = self._mistake or mistake
 
     def begin(self, name: str, work: Work) -> None:
         """Take a lane as far as its first wait."""

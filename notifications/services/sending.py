@@ -129,7 +129,13 @@ def send_due(*, now: datetime) -> Sent:
             crew.step()
             # Not at once: what is due may have to wait for its distance or its budget.
             if looked_at + LOOK_SECONDS <= time.monotonic() < ends_at and crew.is_busy:
-                _begin(crew, run, now)
+                try:
+                    _begin(crew, run, now)
+                except Exception as error:  # noqa: BLE001 - raised when all are done
+                    # What is on its way must still be written down as sent, or it is
+                    # sent twice.
+                    crew.note(error)
+                    ends_at = looked_at
                 looked_at = time.monotonic()
     return run.sent
 
@@ -158,7 +164,7 @@ def _begin(crew: Crew, run: _Totals, now: datetime) -> None:
             give_up_strangers(now=_present(now))
             crew.begin(MAIL, _serve_mail(settings, recipients, run, now))
     for channel in selectors.due_channels(_present(now)):
-        if channel.lane not in crew:
+        if channel.lane not in crew and not crew.is_full:
             crew.begin(channel.lane, _serve_channel(channel, run, now))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from django.db import OperationalError
 
 from alerts.models import Alert, AlertEvent
 from console.kit import clock
@@ -254,6 +255,52 @@ def test_it_waits_for_a_server_that_hangs_and_delays_nobody(fake: Fake) -> None:
     assert took < 10
     assert state_of(other.lane).state == "sent"
     assert arrived[0] < 0.8
+
+
+@pytest.mark.usefixtures("_short")
+def test_it_claims_nothing_that_would_wait_for_a_thread(
+    web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifications.services.crew.MOST", 1)
+    slow = make_channel("slow", f"http://{web.address}/slow")
+    other = make_channel("other", f"http://{web.address}/other")
+    web.on_request = lambda asked: webserver.HANG if asked.path == "/slow" else 200
+    make_alert("Tank-07", at=later(-5))
+    services.route_events(now=clock.now())
+
+    services.send_due(now=clock.now())
+    before = state_of(other.lane)
+    services.send_due(now=clock.now())
+
+    assert state_of(slow.lane).state == "retry"
+    assert (before.state, before.attempts) == ("pending", 0)
+    assert state_of(other.lane).state == "sent"
+
+
+def test_it_writes_down_what_is_on_its_way_when_looking_again_fails(
+    web: WebServer, hook: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(_: Request) -> int:
+        time.sleep(2.5)
+        return 200
+
+    looks = iter([selectors.due_channels])
+
+    def look(now: Any) -> list[Channel]:
+        real = next(looks, None)
+        if real is None:
+            raise OperationalError("database is locked")
+        return real(now)
+
+    web.on_request = answer
+    monkeypatch.setattr(selectors, "due_channels", look)
+    make_alert("Tank-07", at=later(-5))
+    services.route_events(now=clock.now())
+
+    with pytest.raises(OperationalError):
+        services.send_due(now=clock.now())
+
+    assert state_of(hook.lane).state == "sent"
 
 
 @pytest.mark.usefixtures("_short")
