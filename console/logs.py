@@ -48,3 +48,22 @@ class NotReadyFilter(logging.Filter):
         request = getattr(record, "request", None)
         is_readyz = getattr(request, "path_info", "") == "/readyz"
         return not (is_readyz and getattr(record, "status_code", 0) == 503)
+
+
+class MailLinkFilter(logging.Filter):
+    """Takes the token out of the address of a mail's link: it is as good as the link.
+
+    Django names the address of a request that it refuses, also of one whose link was
+    not used by that.
+    """
+
+    _TOKEN = re.compile(r"(/acknowledge/)[^/\s]+")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record, and let it be logged."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                self._TOKEN.sub(r"\1•••", each) if isinstance(each, str) else each
+                for each in record.args
+            )
+        return True

@@ -402,13 +402,14 @@ LOGGING = {
     },
     "filters": {
         "broker_away": {"()": "storepoints.logs.BrokerAwayFilter"},
+        "mail_link": {"()": "console.logs.MailLinkFilter"},
         "not_ready": {"()": "console.logs.NotReadyFilter"},
     },
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
             "formatter": "line",
-            "filters": ["broker_away"],
+            "filters": ["broker_away", "mail_link"],
         },
     },
     "root": {"handlers": ["stderr"], "level": ENVIRONMENT.log_level},

@@ -100,11 +100,12 @@ class MailedAlertsForm(AcknowledgeForm):
 
     def ticked(self) -> set[int]:
         """Return what is ticked: everything at first, afterwards what the person left."""
+        offered = {str(key) for key, _ in self.fields["alerts"].choices}  # type: ignore[attr-defined]  # a choice field's
         if not self.is_bound:
-            return {int(key) for key, _ in self.fields["alerts"].choices}  # type: ignore[attr-defined]  # a choice field's
+            return {int(key) for key in offered}
         typed = self.data
         assert isinstance(typed, QueryDict)  # noqa: S101 - what a view has
-        return {int(key) for key in typed.getlist("alerts") if key.isdecimal()}
+        return {int(key) for key in offered.intersection(typed.getlist("alerts"))}
 
 
 class EmailSettingsForm(forms.Form):

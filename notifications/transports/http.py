@@ -245,7 +245,7 @@ class _Door:
         for address in found:
             why = why_refused(address, allows_private=self._allows_private)
             if why:
-                # What a private name server knows is not told either.
+                # Who typed a name has to know which of its addresses is meant.
                 shown = f"{host} ({address})" if address != host else host
                 raise NoAnswer(
                     f"{shown} {why}, and is not connected to.",

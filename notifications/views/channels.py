@@ -122,7 +122,12 @@ def _saved(request: HttpRequest, saved: Saved) -> HttpResponse:
     if saved.secret:
         # Not kept anywhere that it could be read again, so it cannot be redirected to.
         return _show(request, saved.channel, secret=saved.secret)
-    if saved.has_changed:
+    if saved.has_changed and not saved.channel.is_enabled:
+        # Who has mended what the console switched off may think that it is on again.
+        messages.warning(
+            request, f"Saved. {saved.channel} is off: nothing is sent by it."
+        )
+    elif saved.has_changed:
         messages.success(request, "Saved. Choose Send test to see whether it works.")
     else:
         messages.info(request, "Nothing was changed.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import io
+import logging
 import re
 import threading
 import uuid
@@ -22,6 +24,7 @@ from console.accounts.models import User
 from console.housekeeping import sweep_out
 from console.kit import audit, clock
 from console.kit.models import AuditEntry
+from console.logs import LineFormatter
 from notifications import links, services
 from notifications.engine import LINK_LIVES
 from notifications.models import EmailSettings, MailLink, Recipient
@@ -282,8 +285,11 @@ def test_it_wants_something_ticked_and_keeps_what_was_typed(
 
     answer = Client().post(path, {"note": "on my way"})
     wrong = Client().post(path, {"alerts": ["x", "999999"]})
+    # More digits than Python makes a number of.
+    long = Client().post(path, {"alerts": ["9" * 5000, str(alerts[0].pk)]})
 
-    assert answer.status_code == wrong.status_code == 422
+    assert answer.status_code == wrong.status_code == long.status_code == 422
+    assert page(long).count(" checked") == 1
     assert "Expected at least one alert" in page(answer)
     assert "on my way" in page(answer)
     assert " checked" not in page(answer)
@@ -327,6 +333,29 @@ def test_it_wants_the_token_of_a_form(
     assert not is_acknowledged(alert)
     assert client.post(path, sent, HTTP_ORIGIN="http://testserver").status_code == 302
     assert is_acknowledged(alert)
+
+
+def test_it_logs_no_token_of_a_link(
+    ops: MailServer, frozen: clock.FrozenClock
+) -> None:
+    path, (alert,) = mailed(ops, frozen)
+    handler = next(
+        each
+        for each in logging.getLogger().handlers
+        if isinstance(each, logging.StreamHandler)
+        and isinstance(each.formatter, LineFormatter)
+    )
+    before = handler.setStream(io.StringIO())
+
+    try:
+        Client(enforce_csrf_checks=True).post(path, ticked([alert]))
+        logged = handler.stream.getvalue()
+    finally:
+        handler.setStream(before)
+
+    assert "/acknowledge/" in logged
+    assert path not in logged
+    assert path.split("/")[2] not in logged
 
 
 # --- links that do nothing --------------------------------------------------------------

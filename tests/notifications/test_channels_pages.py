@@ -202,6 +202,15 @@ def test_it_switches_on_what_the_console_has_switched_off(ana: Client) -> None:
     assert wrong.status_code == 400
 
 
+def test_it_says_when_what_was_mended_is_still_off(ana: Client, web: WebServer) -> None:
+    channel = make_channel(is_enabled=False, disabled_at=clock.now())
+    sent = form(url=f"http://{web.address}/new", is_enabled="")
+
+    answer = ana.post(f"{CHANNELS}{channel.pk}/", sent, follow=True)
+
+    assert "pager is off: nothing is sent by it." in text(answer)
+
+
 def test_it_asks_before_it_removes(ana: Client) -> None:
     channel = make_channel()
     make_alert("Tank-07", at=later(-5))
