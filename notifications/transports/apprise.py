@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -48,6 +49,10 @@ _PASSED_ON = (
 )
 
 
+#: Signs by which chats know that somebody is to be called.
+_CALLS = re.compile(r"[@!](?=[\w&])")
+
+
 class WrongAddress(ValueError):
     """An address that Apprise does not take; the text says what was expected."""
 
@@ -75,8 +80,8 @@ def post(url: str, message: Message, *, allows_private: bool) -> str:
         {
             "do": "send",
             "url": url,
-            "title": message.title,
-            "body": message.body,
+            "title": _without_calls(message.title),
+            "body": _without_calls(message.body),
             "type": _TYPES[message.severity],
             "console": settings.PUBLIC_URL,
             "allows_private": allows_private,
@@ -87,6 +92,14 @@ def post(url: str, message: Message, *, allows_private: bool) -> str:
     if answer["is_sent"]:
         return f"{service} took it{f': {said}' if said else '.'}"
     raise NotSent(_problem(answer, service, said, mask))
+
+
+def _without_calls(text: str) -> str:
+    """Return a text in which no name calls people: "@everyone", "<!channel>", "<@U1>".
+
+    A space of no width stands behind the sign.
+    """
+    return _CALLS.sub("\\g<0>\u200b", text)
 
 
 def _problem(answer: dict[str, Any], service: str, said: str, mask: Mask) -> Problem:

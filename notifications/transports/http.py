@@ -14,6 +14,7 @@ the rest of it is often a password.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import queue
 import re
@@ -36,7 +37,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 from urllib3.exceptions import SSLError as TlsError
-from urllib3.util import Url, make_headers, parse_url
+from urllib3.util import Url, parse_url
 
 from console import __version__
 from notifications.transports.addresses import why_refused
@@ -226,8 +227,9 @@ class _Door:
             "Host": url.netloc or host,
         }
         if url.auth:
-            basic = make_headers(basic_auth=unquote(url.auth))
-            headers["Authorization"] = basic["authorization"]
+            # In UTF-8 (RFC 7617): urllib3 would fail at what Latin-1 does not have.
+            basic = base64.b64encode(unquote(url.auth).encode("utf-8", "replace"))
+            headers["Authorization"] = f"Basic {basic.decode()}"
         for number, address in enumerate(addresses, 1):
             try:
                 with contextlib.closing(self._pool(url, host, address, port)) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 import threading
@@ -224,6 +225,13 @@ def test_it_takes_no_password_along_to_another_place(web: WebServer) -> None:
     other.stop()
     assert web.requests[0].headers["Authorization"].startswith("Basic ")
     assert "Authorization" not in other.requests[0].headers
+
+
+def test_it_signs_in_with_any_password(web: WebServer) -> None:
+    request("GET", f"http://ana:100%E2%82%AC@{web.address}/", allows_private=True)
+
+    sent = web.requests[0].headers["Authorization"].removeprefix("Basic ")
+    assert base64.b64decode(sent).decode() == "ana:100€"
 
 
 @pytest.mark.parametrize(

@@ -800,6 +800,19 @@ for attempt in (
     assert not list(tmp_path.iterdir())
 
 
+def test_it_lets_no_name_call_people_in_a_chat(web: WebServer, db: None) -> None:
+    make_apprise(web)
+    make_alert("@everyone <!channel> <@U12345>", at=later(-5))
+
+    sweep()
+
+    sent = web.requests[0].json
+    for call in ("@everyone", "!channel", "@U12345"):
+        assert call not in sent["title"]
+        assert call not in sent["message"]
+    assert "@\u200beveryone" in sent["message"]
+
+
 def test_it_lets_apprise_send_no_file_of_this_machine(
     web: WebServer, tmp_path: Path, db: None
 ) -> None:
