@@ -49,8 +49,8 @@ _PASSED_ON = (
 )
 
 
-#: Signs by which chats know that somebody is to be called.
-_CALLS = re.compile(r"[@!](?=[\w&])")
+#: Signs by which chats know that somebody is to be called; not those within addresses.
+_CALLS = re.compile(r"(?<!\w)[@!](?=[\w&])")
 
 
 class WrongAddress(ValueError):

@@ -335,9 +335,7 @@ def test_it_wants_the_token_of_a_form(
     assert is_acknowledged(alert)
 
 
-def test_it_logs_no_token_of_a_link(
-    ops: MailServer, frozen: clock.FrozenClock
-) -> None:
+def test_it_logs_no_token_of_a_link(ops: MailServer, frozen: clock.FrozenClock) -> None:
     path, (alert,) = mailed(ops, frozen)
     handler = next(
         each
