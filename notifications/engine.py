@@ -320,8 +320,8 @@ def judge_status(
     """Return what an HTTP status means for a message; None when it was taken.
 
     2xx is taken. 408, 425, 429 and 5xx are tried again, after as long as the server
-    asks for. 401, 403, 404 and 410 are about the channel, every other answer about this
-    message: neither is tried again.
+    asks for. 401, 403, 404 and 410 are about the channel, which has to be mended first;
+    every other answer is about this message, which is not tried again.
     """
     if 200 <= status < 300:
         return None

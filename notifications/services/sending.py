@@ -220,10 +220,12 @@ def _serve_channel(channel: Channel, totals: _Totals, now: datetime) -> Work:
         logger.warning("message to %s: %s", channel.name, problem.words)
         with transaction.atomic():
             posting.note_failure(channel, problem, now=_present(now))
-            if problem.is_permanent:
+            if problem.is_permanent and problem.scope is Scope.RECIPIENT:
                 _mark_refused(batch, problem)
                 totals.add(refused=1)
             else:
+                # Also where the channel is switched off for it: with what else waits,
+                # this is sent when somebody has mended that.
                 _put_off(batch, problem, now=_present(now))
                 totals.add(put_off=1)
         if problem.scope is not Scope.RECIPIENT:

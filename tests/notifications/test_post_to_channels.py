@@ -42,6 +42,8 @@ from tests.notifications.webserver import Reply, Request, WebServer
 
 pytestmark = pytest.mark.django_db
 
+OFFLINE = "store-point-offline"
+
 #: A name that would be a header, a page and a payload of its own.
 HOSTILE = (
     "Tank\r\nBcc: victim@example.org\r\n\r\n<script>alert(1)</script> "
@@ -487,8 +489,8 @@ def test_it_switches_off_a_channel_that_is_closed(
     assert not hook.is_enabled
     assert hook.disabled_at is not None
     assert f"answered {status}" in hook.last_error
-    failed = Delivery.objects.filter(channel=hook)
-    assert [row.state for row in failed] == ["failed"]
+    kept = Delivery.objects.filter(channel=hook, event__alert__kind=OFFLINE)
+    assert [row.state for row in kept] == ["retry"]
     alert = Alert.objects.get(kind="notification-delivery-failing")
     assert alert.subject == f"console:channel:{hook.pk}"
     assert alert.text == (
@@ -497,6 +499,25 @@ def test_it_switches_off_a_channel_that_is_closed(
     told = Delivery.objects.filter(event__alert=alert, state="sent")
     assert {row.recipient for row in told} == {"ana@example.org", other.lane}
     assert "Notification delivery is failing" in server.subjects[-1]
+
+
+def test_it_sends_what_closed_a_channel_when_that_is_mended(
+    web: WebServer, hook: Channel
+) -> None:
+    web.on_request = lambda _: 404
+    make_alert("Tank-07", at=later(-5))
+    sweep()
+    web.on_request = lambda _: 200
+    hook.refresh_from_db()
+    assert not hook.is_enabled
+
+    services.switch_channel(
+        hook.pk, is_enabled=True, actor=make_user("ana"), now=later(86_401 * 2)
+    )
+    sweep(86_401 * 2 + 1)
+
+    assert state_of(hook.lane).state == "sent"
+    assert "Tank-07" in web.requests[-1].json["subject"]
 
 
 def test_it_tells_by_the_channels_that_mail_fails(
