@@ -134,4 +134,4 @@ def test_the_console_says_all_through_it() -> None:
     handlers: Any = settings.LOGGING["handlers"]
     (handler,) = handlers.values()
 
-    assert handler["filters"] == ["broker_away"]
+    assert "broker_away" in handler["filters"]
