@@ -30,8 +30,19 @@ def send_order(
     """Send an order to a server's own queue and return whether the broker took it.
 
     An order that is not fetched within ``expires_seconds`` is dropped unread: a
-    probe that comes late is of no use, because the next one has been sent by then.
+    probe that comes late is of no use, because the next one has been sent by then. A
+    server whose key cannot be read gets none, and the others get theirs all the same.
     """
+    try:
+        key = secrets.decrypt(server.sealed_key)
+    except secrets.Unreadable as error:
+        logger.error(
+            "%s: no %s order was sent, for its key cannot be read: %s",
+            server,
+            kind,
+            error,
+        )
+        return False
     # By the clock of the agent, which decides whether the order has expired.
     sent_at = time.time() - (server.clock_offset_seconds or 0.0)
     envelope = wire.seal(
@@ -44,7 +55,7 @@ def send_order(
             **payload,
         },
         server=str(server.guid),
-        key=secrets.decrypt(server.sealed_key),
+        key=key,
     )
     try:
         current_app.send_task(

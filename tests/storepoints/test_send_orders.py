@@ -76,6 +76,22 @@ def test_it_pings_a_server_that_has_nothing_due(valkey: Any) -> None:
     assert order["store_points"] == []
 
 
+def test_it_asks_the_others_when_the_key_of_one_cannot_be_read(
+    valkey: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = clock.now()
+    damaged = make_server(name="stor-3", sealed_key="none", due_at=None)
+    make_store_point(server=damaged, due_at=now)
+    well = make_server(name="stor-4", due_at=None)
+    make_store_point(server=well, due_at=now)
+
+    asked = services.send_due_probes(now=now)
+
+    assert asked == 1
+    assert len(orders_of(valkey, well)) == 1
+    assert "stor-3: no probe order was sent, for its key cannot be read" in caplog.text
+
+
 def test_it_asks_again_what_the_broker_did_not_take(valkey: Any) -> None:
     now = clock.now()
     server = make_server(due_at=now)
