@@ -65,8 +65,8 @@ def mail_not_delivered(person: User, now: datetime, _pulse: Pulse) -> list[Banne
     return [Banner("critical", text, since=problem.since, cure=problem.cure)]
 
 
-#: Every banner comes from one of these; each is asked on every page, so each makes at
-#: most one query while all is well.
+#: Every banner comes from one of these; each is asked on every page, so each makes a
+#: few short queries at most while all is well.
 PROVIDERS: tuple[Provider, ...] = (checks_not_running, mail_not_delivered)
 
 
