@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, expect
 
 from tests.e2e.browser import Browser, Window, sign_in
 from tests.e2e.console import ADMINISTRATOR, PASSWORD, Console, wait_until
@@ -39,8 +39,19 @@ def choose(page: Page, entry: str) -> None:
 
 def reload_until(page: Page, selector: str) -> None:
     """Load the page again, as a person without scripts does, until it says this."""
+
+    def reloaded() -> int:
+        try:
+            page.reload()
+        except Error as error:
+            # The answer to a form has come, and its page is not drawn yet.
+            if "Not attached to an active page" not in str(error):
+                raise
+            return 0
+        return page.locator(selector).count()
+
     wait_until(
-        lambda: page.reload() and page.locator(selector).count(),
+        reloaded,
         explain=lambda: page.locator("main").inner_text(),
         pause=0.3,
     )
