@@ -11,7 +11,6 @@ from django.db.models import (
     BooleanField,
     Count,
     Exists,
-    ExpressionWrapper,
     F,
     Max,
     Min,
@@ -264,11 +263,7 @@ def delivery_problem(now: datetime) -> DeliveryProblem | None:
     """
     if not _has_signs(now):
         return None
-    settings = _settings_with_signs(now)
-    problem = _mail_problem(settings, now)
-    if problem is None and (settings is None or settings.has_channel_trouble):
-        problem = next(iter(channel_problems(now)), None)
-    return problem
+    return mail_problem(now) or next(iter(channel_problems(now)), None)
 
 
 def _has_signs(now: datetime) -> bool:
@@ -321,9 +316,6 @@ def _failed(now: datetime) -> QuerySet[Delivery]:
 def _settings_with_signs(now: datetime) -> Any:
     """Return the email settings with what may be wrong, and may not; one query."""
     waiting = _waiting()
-    by_channel = waiting.filter(
-        channel__is_enabled=True, due_at__lt=now - STUCK - CHANNEL_GROUP
-    )
     return (
         EmailSettings.objects.filter(pk=EmailSettings.ONLY)
         .annotate(
@@ -331,12 +323,6 @@ def _settings_with_signs(now: datetime) -> Any:
                 waiting.filter(channel__isnull=True).values("due_at")[:1]
             ),
             has_failed=Exists(_failed(now).filter(channel__isnull=True)),
-            has_channel_trouble=ExpressionWrapper(
-                Exists(Channel.objects.filter(_IN_TROUBLE))
-                | Exists(by_channel)
-                | Exists(_failed(now).filter(channel__isnull=False)),
-                output_field=BooleanField(),
-            ),
         )
         .first()
     )
