@@ -109,20 +109,6 @@ class Route:
     sentence: str
 
 
-def audience_of(
-    administrators: Iterable[Person], recipients: Iterable[Person]
-) -> list[Person]:
-    """Return everybody who is to hear, administrators first, each address once.
-
-    Addresses are compared without regard to case: no mail server tells them apart.
-    """
-    people: dict[str, Person] = {}
-    for person in (*administrators, *recipients):
-        if person.address.strip():
-            people.setdefault(person.address.strip().lower(), person)
-    return list(people.values())
-
-
 def decide_route(
     news: News,
     *,
@@ -200,15 +186,6 @@ def still_mailed(
         if now is not None:
             found.setdefault(now.address.lower(), now)
     return tuple(found.values())
-
-
-def with_channels(sentence: str, names: Sequence[str]) -> str:
-    """Return the sentence about an event's routing with the channels it goes out by."""
-    if not names:
-        return sentence
-    more = len(names) - NAMED
-    ending = f" and {more:,} more" if more > 0 else ""
-    return f"{sentence}; by {', '.join(names[:NAMED])}{ending}"
 
 
 def without_names(sentence: str, count: int) -> str:

@@ -8,6 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from console.accounts.models import User
+from console.accounts.roles import Role
+from console.kit import clock
+from notifications import selectors
 from notifications.engine import (
     FIRST_RETRY,
     LAST_RETRY,
@@ -15,12 +19,12 @@ from notifications.engine import (
     News,
     Person,
     Waiting,
-    audience_of,
     back_off,
     decide_route,
     may_send,
     without_names,
 )
+from notifications.models import Recipient
 from notifications.transports import smtp
 
 NOW = datetime(2026, 7, 15, 12, 0, tzinfo=UTC)
@@ -151,10 +155,17 @@ def test_it_counts_names_beyond_twenty() -> None:
     assert route.sentence.endswith("p18, p19 and 3 more")
 
 
+@pytest.mark.django_db
 def test_it_tells_each_address_once_whatever_its_case() -> None:
-    people = audience_of([ANA], [Person("ANA@example.org", "ANA@example.org"), OPS])
+    User.objects.create(
+        username="ana", email="ana@example.org", role=Role.ADMINISTRATOR
+    )
+    for address in ("ANA@example.org", "ops@example.org"):
+        Recipient.objects.create(address=address, added_at=clock.now())
 
-    assert people == [ANA, OPS]
+    found = [(each.name, each.address) for each in selectors.audience()]
+
+    assert found == [("ana", "ana@example.org"), ("ops@example.org",) * 2]
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1))

@@ -17,7 +17,6 @@ from notifications.engine import (
     distance,
     judge_status,
     read_retry_after,
-    with_channels,
 )
 from notifications.transports import apprise
 from notifications.transports.masking import MASKED, Mask
@@ -132,19 +131,6 @@ def test_it_keeps_to_a_budget_in_a_storm_that_does_not_end(per_hour: int) -> Non
     # And nobody hears nothing for longer than the rest of the budget is spread.
     gaps = [later - at for at, later in itertools.pairwise(sent)]
     assert max(gaps, default=0) <= 3600 / (per_hour - per_hour // 2) + 3610 / per_hour
-
-
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        ([], "to ana"),
-        (["pager"], "to ana; by pager"),
-        (["pager", "chat"], "to ana; by pager, chat"),
-        (["x"] * 21, f"to ana; by {', '.join(['x'] * 20)} and 1 more"),
-    ],
-)
-def test_it_says_by_what_it_goes(names: list[str], said: str) -> None:
-    assert with_channels("to ana", names) == said
 
 
 def test_it_masks_every_part_of_an_address() -> None:
